@@ -1,0 +1,33 @@
+"""What every backbone's constructor does with its arguments: find the variant, the padding, the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from paddle import nn
+
+from paddle_hrfamily.errors import unknown
+from paddle_hrfamily.layers import PADDINGS, Padding
+
+T = TypeVar("T")
+
+
+def pick_variant(family: str, variant: str, variants: Mapping[str, T]) -> T:
+    """The table row of `variant`, or a UserError that offers the nearest names."""
+    if variant not in variants:
+        raise unknown(f"variant of {family}", variant, variants)
+    return variants[variant]
+
+
+def pick_padding(family: str, variant: str, padding: Padding | None, pretrained: str | None, default: Padding) -> Padding:
+    """The padding asked for, else what the published weights need, else the family's own."""
+    if padding is None:
+        return default
+    if padding not in PADDINGS:
+        raise unknown(f"padding of {family}", padding, PADDINGS)
+    return padding
+
+
+def load_pretrained(backbone: nn.Layer, family: str, variant: str, pretrained: str | None) -> None:
+    """Fill the backbone from `pretrained`, if any is asked for."""

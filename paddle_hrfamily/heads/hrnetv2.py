@@ -1,0 +1,57 @@
+"""The HRNetV2 representation head (HRNet section 3.4, figure 4b; U-HRNet section 3.2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import paddle
+from paddle import nn
+
+from paddle_hrfamily.layers import ConvBN
+from paddle_hrfamily.multires import representation, representation_channels
+
+
+class HRNetV2Head(nn.Layer):
+    """All streams at the finest resolution, concatenated, mixed by a 1×1, classified by a 1×1.
+
+    features [(N, feat_channels[i], h_i, w_i)], finest first -> [logits (N, num_classes, h_0, w_0), *auxiliary].
+    The mixing convolution has a bias before its batch norm, as in the official code and its weights.
+
+    Args:
+        feat_channels: channels of the features.
+        num_classes: classes to tell apart.
+        channel_pool: average channel pairs before concatenating (U-HRNet).
+        align_corners: corner handling of the resizes.
+        auxiliary: add a second classifier for deep supervision, on the finest feature alone; training only.
+    """
+
+    def __init__(
+        self,
+        feat_channels: Sequence[int],
+        num_classes: int,
+        *,
+        channel_pool: bool = False,
+        align_corners: bool = False,
+        auxiliary: bool = False,
+    ) -> None:
+        super().__init__()
+        self.channel_pool = channel_pool
+        self.align_corners = align_corners
+        channels = representation_channels(feat_channels, channel_pool)
+        self.mix = ConvBN(channels, channels, 1, bias=True)
+        self.classify = nn.Conv2D(channels, num_classes, 1)
+        self.auxiliary = _auxiliary_classifier(feat_channels[0], num_classes) if auxiliary else None
+        for conv in self.sublayers():
+            if isinstance(conv, nn.Conv2D):
+                nn.initializer.Normal(0.0, 0.001)(conv.weight)  # the official segmentation code's
+
+    def forward(self, feats: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:
+        x = representation(feats, self.channel_pool, self.align_corners)  # (N, channels, h_0, w_0)
+        logits = [self.classify(self.mix(x))]
+        if self.auxiliary is not None and self.training:
+            logits.append(self.auxiliary(feats[0]))
+        return logits
+
+
+def _auxiliary_classifier(channels: int, num_classes: int) -> nn.Sequential:
+    return nn.Sequential(ConvBN(channels, channels, 1), nn.Conv2D(channels, num_classes, 1))

@@ -1,0 +1,66 @@
+"""The few layers every network here is made of: convolution with batch norm, resizing, channel pooling."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+# How a strided convolution pads: "symmetric" is k // 2 on every side (official HRNet), "same" pads less at the
+# top and left on even sizes (PaddleSeg's HRNet and the official U-HRNet). Equal at stride 1, and in output size.
+Padding = Literal["symmetric", "same"]
+PADDINGS: tuple[Padding, ...] = ("symmetric", "same")
+
+
+class ConvBN(nn.Layer):
+    """k×k convolution, batch norm and, if `relu`, ReLU: (N, in, H, W) -> (N, out, ceil(H/stride), ceil(W/stride)).
+
+    `bias` is for the few convolutions that published weights give a bias in front of their batch norm.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        *,
+        stride: int = 1,
+        padding: Padding = "symmetric",
+        relu: bool = True,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2D(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=kernel_size // 2 if padding == "symmetric" else "SAME",
+            bias_attr=None if bias else False,
+        )
+        self.bn = nn.BatchNorm2D(out_channels)
+        self.relu = relu
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        x = self.bn(self.conv(x))
+        return F.relu(x) if self.relu else x
+
+
+def spatial_size(x: paddle.Tensor) -> list[int] | paddle.Tensor:
+    """Height and width: plain integers where they are known, so that a graph of fixed shape holds constants."""
+    height, width = x.shape[2:]
+    return [height, width] if height > 0 and width > 0 else paddle.shape(x)[2:]
+
+
+def resize_as(x: paddle.Tensor, reference: paddle.Tensor, align_corners: bool = False) -> paddle.Tensor:
+    """Resize (N, C, h, w) bilinearly to the height and width of `reference` (N, any, H, W)."""
+    if x.shape[2:] == reference.shape[2:] and -1 not in x.shape[2:]:
+        return x
+    return F.interpolate(x, spatial_size(reference), mode="bilinear", align_corners=align_corners)
+
+
+def halve_channels(x: paddle.Tensor) -> paddle.Tensor:
+    """Average neighbouring channels: (N, C, H, W) -> (N, C/2, H, W), U-HRNet's "pooling at channel dimension"."""
+    return (x[:, 0::2] + x[:, 1::2]) * 0.5

@@ -1,0 +1,235 @@
+"""Parallel streams of several resolutions: the one machine behind HRNet and U-HRNet.
+
+Features are kept by stride: `feats[8]` is the latest tensor of the 1/8 stream, (N, 2·width, H/8, W/8). A network is a
+table of stages, each naming its live strides. Between two stages one rule serves both families: a live stream is kept,
+a coarser one grows by a strided 3×3, a finer one rejoins by 1×1, resize and the skip that its stride left behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+from paddle_hrfamily.blocks import BasicBlock, Bottleneck, block_chain
+from paddle_hrfamily.layers import ConvBN, Padding, halve_channels, resize_as
+
+Features = dict[int, paddle.Tensor]
+# How a rejoining stream meets its skip (U-HRNet, figure 3): "A" adds them, "B" pools each over channel pairs and concatenates.
+SkipFusion = Literal["A", "B"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A run of `modules` high-resolution modules over streams of these strides."""
+
+    modules: int
+    strides: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What tells one variant from another: widths, depths and the stages after the stem."""
+
+    width: int  # C: channels of the 1/4 stream; stride s has C·s/4
+    stages: tuple[Stage, ...]
+    blocks: int = 4  # residual blocks in a branch of a module
+    stem_blocks: int = 4  # bottlenecks of stage 1
+    stem_width: int = 64  # and their width
+
+    def channels(self, stride: int) -> int:
+        return self.width * stride // 4
+
+
+class Stem(nn.Layer):
+    """Two strided 3×3 convolutions and stage 1's bottlenecks: (N, in, H, W) -> (N, 4·stem_width, H/4, W/4)."""
+
+    def __init__(self, in_channels: int, layout: Layout, padding: Padding) -> None:
+        super().__init__()
+        self.conv1 = ConvBN(in_channels, 64, 3, stride=2, padding=padding)
+        self.conv2 = ConvBN(64, 64, 3, stride=2, padding=padding)
+        self.blocks = block_chain(Bottleneck, 64, layout.stem_width, layout.stem_blocks)
+
+    def forward(self, image: paddle.Tensor) -> paddle.Tensor:
+        return self.blocks(self.conv2(self.conv1(image)))
+
+
+class Exchange(nn.Layer):
+    """Every stream receives the sum of all, each brought to its resolution (HRNet section 3.3, figure 3).
+
+    Coarse to fine: 1×1 then bilinear resize; fine to coarse: strided 3×3 per halving, at the source's width until the last.
+    """
+
+    def __init__(self, strides: Sequence[int], layout: Layout, padding: Padding, align_corners: bool) -> None:
+        super().__init__()
+        self.strides = tuple(strides)
+        self.align_corners = align_corners
+        self.paths = nn.LayerDict()
+        for target in strides:
+            for source in strides:
+                if source > target:
+                    path = ConvBN(layout.channels(source), layout.channels(target), 1, relu=False)
+                elif source < target:
+                    path = _downsampling(layout.channels(source), layout.channels(target), target // source, padding)
+                else:
+                    continue
+                self.paths[f"{source}_to_{target}"] = path
+
+    def forward(self, feats: Features) -> Features:
+        return {target: F.relu(self._received(feats, target)) for target in self.strides}
+
+    def _received(self, feats: Features, target: int) -> paddle.Tensor:
+        total = feats[target]
+        for source in self.strides:
+            if source != target:
+                message = self.paths[f"{source}_to_{target}"](feats[source])
+                total = total + resize_as(message, feats[target], self.align_corners)
+        return total
+
+
+def _downsampling(in_channels: int, out_channels: int, factor: int, padding: Padding) -> nn.Sequential:
+    halvings = factor.bit_length() - 1
+    convs = [ConvBN(in_channels, in_channels, 3, stride=2, padding=padding) for _ in range(halvings - 1)]
+    return nn.Sequential(*convs, ConvBN(in_channels, out_channels, 3, stride=2, padding=padding, relu=False))
+
+
+class HRModule(nn.Layer):
+    """Basic blocks on every stream in parallel, then an exchange; a single stream has nobody to exchange with."""
+
+    def __init__(self, strides: Sequence[int], layout: Layout, padding: Padding, align_corners: bool) -> None:
+        super().__init__()
+        self.branches = nn.LayerDict()
+        for stride in strides:
+            channels = layout.channels(stride)
+            self.branches[str(stride)] = block_chain(BasicBlock, channels, channels, layout.blocks)
+        self.exchange = Exchange(strides, layout, padding, align_corners) if len(strides) > 1 else None
+
+    def forward(self, feats: Features) -> Features:
+        feats = {int(stride): branch(feats[int(stride)]) for stride, branch in self.branches.items()}
+        return feats if self.exchange is None else self.exchange(feats)
+
+
+class Transition(nn.Layer):
+    """From the streams alive before a stage to those of the stage (see the module's rule)."""
+
+    def __init__(
+        self,
+        before: dict[int, int],  # stride -> channels of the streams alive before
+        strides: Sequence[int],
+        layout: Layout,
+        padding: Padding,
+        align_corners: bool,
+        fusion: SkipFusion,
+    ) -> None:
+        super().__init__()
+        self.strides = tuple(strides)
+        self.finest, self.coarsest = min(before), max(before)
+        self.align_corners = align_corners
+        self.fusion = fusion
+        self.paths = nn.LayerDict()
+        for stride in strides:
+            channels = layout.channels(stride)
+            if stride > self.coarsest:
+                path = ConvBN(before[self.coarsest], channels, 3, stride=stride // self.coarsest, padding=padding)
+            elif stride < self.finest:
+                path = ConvBN(before[self.finest], channels, 1)
+            elif before[stride] != channels:
+                path = ConvBN(before[stride], channels, 3)
+            else:
+                continue
+            self.paths[str(stride)] = path
+
+    def forward(self, feats: Features) -> Features:
+        return {stride: self._stream(feats, stride) for stride in self.strides}
+
+    def _stream(self, feats: Features, stride: int) -> paddle.Tensor:
+        if str(stride) not in self.paths:
+            return feats[stride]
+        path = self.paths[str(stride)]
+        if stride > self.coarsest:
+            return path(feats[self.coarsest])
+        if stride < self.finest:
+            return self._rejoin(path(feats[self.finest]), feats[stride])
+        return path(feats[stride])
+
+    def _rejoin(self, up: paddle.Tensor, skip: paddle.Tensor) -> paddle.Tensor:
+        up = resize_as(up, skip, self.align_corners)
+        if self.fusion == "A":
+            return F.relu(up + skip)
+        return paddle.concat([halve_channels(up), halve_channels(skip)], axis=1)
+
+
+class MultiResNet(nn.Layer):
+    """Stem, then transition and modules for every stage of the layout.
+
+    `forward(image (N, in_channels, H, W))` returns the latest feature of each of `feat_strides`, finest first,
+    (N, feat_channels[i], ceil(H/feat_strides[i]), ceil(W/feat_strides[i])); any H, W from 32 up. With `concat` it
+    returns one map instead, all of them resized to 1/4 and concatenated: the form that PaddleSeg's heads expect.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        in_channels: int,
+        padding: Padding,
+        align_corners: bool,
+        concat: bool,
+        fusion: SkipFusion = "A",
+        channel_pool: bool = False,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.padding = padding
+        self.align_corners = align_corners
+        self.concat = concat
+        self.channel_pool = channel_pool
+        self.stem = Stem(in_channels, layout, padding)
+        self.transitions = nn.LayerList()
+        self.stages = nn.LayerList()
+        alive = {4: layout.stem_width * Bottleneck.expansion}
+        for stage in layout.stages:
+            self.transitions.append(Transition(alive, stage.strides, layout, padding, align_corners, fusion))
+            modules = (HRModule(stage.strides, layout, padding, align_corners) for _ in range(stage.modules))
+            self.stages.append(nn.Sequential(*modules))
+            alive = {stride: layout.channels(stride) for stride in stage.strides}
+        self.streams = sorted({stride for stage in layout.stages for stride in stage.strides})
+        channels = [layout.channels(stride) for stride in self.streams]
+        self.feat_channels = [representation_channels(channels, channel_pool)] if concat else channels
+        self.feat_strides = [4] if concat else self.streams
+        self.apply(_init_weights)
+
+    def forward(self, image: paddle.Tensor) -> list[paddle.Tensor]:
+        feats = {4: self.stem(image)}
+        for transition, modules in zip(self.transitions, self.stages):
+            feats.update(modules(transition(feats)))
+        streams = [feats[stride] for stride in self.streams]
+        return [representation(streams, self.channel_pool, self.align_corners)] if self.concat else streams
+
+
+def representation(feats: Sequence[paddle.Tensor], channel_pool: bool, align_corners: bool) -> paddle.Tensor:
+    """All streams at the resolution of the first, concatenated: HRNetV2 (HRNet section 3.4, figure 4b).
+
+    With `channel_pool` each is first averaged over channel pairs (U-HRNet section 3.2.3): sum of channels, or half of it.
+    """
+    if channel_pool:
+        feats = [halve_channels(x) for x in feats]
+    finest, *coarser = feats
+    return paddle.concat([finest, *(resize_as(x, finest, align_corners) for x in coarser)], axis=1)
+
+
+def representation_channels(feat_channels: Sequence[int], channel_pool: bool) -> int:
+    """Channels of `representation`."""
+    return sum(feat_channels) // (2 if channel_pool else 1)
+
+
+def _init_weights(layer: nn.Layer) -> None:
+    """As the official classification networks, where training begins: He initialisation over the outputs."""
+    if isinstance(layer, nn.Conv2D):
+        out_channels, _, height, width = layer.weight.shape
+        std = (2.0 / (out_channels * height * width)) ** 0.5
+        nn.initializer.Normal(0.0, std)(layer.weight)
