@@ -17,7 +17,8 @@ PADDINGS: tuple[Padding, ...] = ("symmetric", "same")
 class ConvBN(nn.Layer):
     """k×k convolution, batch norm and, if `relu`, ReLU: (N, in, H, W) -> (N, out, ceil(H/stride), ceil(W/stride)).
 
-    `bias` is for the few convolutions that published weights give a bias in front of their batch norm.
+    `bias` is for the few convolutions that published weights give a bias in front of their batch norm. Weights begin
+    as in the official classification networks, where training starts: He initialisation over the outputs.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class ConvBN(nn.Layer):
             kernel_size,
             stride=stride,
             padding=kernel_size // 2 if padding == "symmetric" else "SAME",
+            weight_attr=normal((2.0 / (out_channels * kernel_size**2)) ** 0.5),
             bias_attr=None if bias else False,
         )
         self.bn = nn.BatchNorm2D(out_channels)
@@ -46,6 +48,16 @@ class ConvBN(nn.Layer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         x = self.bn(self.conv(x))
         return F.relu(x) if self.relu else x
+
+
+def classifier(in_channels: int, num_classes: int) -> nn.Conv2D:
+    """The 1×1 convolution that ends a head: (N, in, H, W) -> logits (N, num_classes, H, W); near 0 to begin with."""
+    return nn.Conv2D(in_channels, num_classes, 1, weight_attr=normal(0.001))
+
+
+def normal(std: float) -> paddle.ParamAttr:
+    """Weights drawn from a normal distribution of mean 0."""
+    return paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, std))
 
 
 def spatial_size(x: paddle.Tensor) -> list[int] | paddle.Tensor:

@@ -201,7 +201,6 @@ class MultiResNet(nn.Layer):
         channels = [layout.channels(stride) for stride in self.streams]
         self.feat_channels = [representation_channels(channels, channel_pool)] if concat else channels
         self.feat_strides = [4] if concat else self.streams
-        self.apply(_init_weights)
 
     def forward(self, image: paddle.Tensor) -> list[paddle.Tensor]:
         feats = {4: self.stem(image)}
@@ -225,11 +224,3 @@ def representation(feats: Sequence[paddle.Tensor], channel_pool: bool, align_cor
 def representation_channels(feat_channels: Sequence[int], channel_pool: bool) -> int:
     """Channels of `representation`."""
     return sum(feat_channels) // (2 if channel_pool else 1)
-
-
-def _init_weights(layer: nn.Layer) -> None:
-    """As the official classification networks, where training begins: He initialisation over the outputs."""
-    if isinstance(layer, nn.Conv2D):
-        out_channels, _, height, width = layer.weight.shape
-        std = (2.0 / (out_channels * height * width)) ** 0.5
-        nn.initializer.Normal(0.0, std)(layer.weight)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import paddle
 from paddle import nn
 
-from paddle_hrfamily.layers import ConvBN
+from paddle_hrfamily.layers import ConvBN, classifier
 from paddle_hrfamily.multires import representation, representation_channels
 
 
@@ -39,11 +39,8 @@ class HRNetV2Head(nn.Layer):
         self.align_corners = align_corners
         channels = representation_channels(feat_channels, channel_pool)
         self.mix = ConvBN(channels, channels, 1, bias=True)
-        self.classify = nn.Conv2D(channels, num_classes, 1)
+        self.classify = classifier(channels, num_classes)
         self.auxiliary = _auxiliary_classifier(feat_channels[0], num_classes) if auxiliary else None
-        for conv in self.sublayers():
-            if isinstance(conv, nn.Conv2D):
-                nn.initializer.Normal(0.0, 0.001)(conv.weight)  # the official segmentation code's
 
     def forward(self, feats: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:
         x = representation(feats, self.channel_pool, self.align_corners)  # (N, channels, h_0, w_0)
@@ -54,4 +51,4 @@ class HRNetV2Head(nn.Layer):
 
 
 def _auxiliary_classifier(channels: int, num_classes: int) -> nn.Sequential:
-    return nn.Sequential(ConvBN(channels, channels, 1), nn.Conv2D(channels, num_classes, 1))
+    return nn.Sequential(ConvBN(channels, channels, 1), classifier(channels, num_classes))

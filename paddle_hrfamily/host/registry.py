@@ -1,0 +1,41 @@
+"""Makes the components known to PaddleSeg, so that a config can name them."""
+
+from __future__ import annotations
+
+
+def register() -> None:
+    """Add every component to PaddleSeg's managers and make its trainer run on this Paddle. Safe to repeat.
+
+    Raises:
+        RuntimeError: PaddleSeg, or another plug-in, already has a different component of one of these names;
+            nothing is replaced.
+    """
+    from paddleseg.cvlibs import manager
+
+    from paddle_hrfamily.backbones import HRNet, UHRNet
+    from paddle_hrfamily.host import checkpoints, compat, evaluation
+    from paddle_hrfamily.host.scenes import StreetScenes
+    from paddle_hrfamily.segmentor import HRNetSeg
+
+    for registry, component in (
+        (manager.BACKBONES, HRNet),
+        (manager.BACKBONES, UHRNet),
+        (manager.MODELS, HRNetSeg),
+        (manager.DATASETS, StreetScenes),
+    ):
+        _add(registry, component)
+    compat.apply()
+    checkpoints.install()
+    evaluation.install()
+
+
+def _add(registry: object, component: type) -> None:
+    """PaddleSeg's own `add_component` would overwrite a namesake with a mere warning."""
+    present = registry.components_dict.get(component.__name__)
+    if present is None:
+        registry.add_component(component)
+    elif present is not component:
+        raise RuntimeError(
+            f"{component.__name__} is already registered among PaddleSeg's {registry.name} as {present}; "
+            f"paddle_hrfamily does not replace it"
+        )
