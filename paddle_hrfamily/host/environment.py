@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import warnings
 from pathlib import Path
 
 from paddle_hrfamily.errors import UserError
@@ -41,7 +42,9 @@ def prepare() -> None:
     if is_amd():
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
     try:
-        from paddle.base import core
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="No ccache found")  # of no interest: nothing is compiled here
+            from paddle.base import core
     except ImportError:  # missing, or broken: whoever imports it next gets the full story
         return
     if _threads_are_automatic():
