@@ -30,6 +30,11 @@ class BuildPy(build_py):
         shutil.copytree("configs", configs)
         copy_starters(self.build_lib)
 
+    def get_source_files(self) -> list:
+        """What a source distribution needs to be built from."""
+        configs = (str(file) for file in Path("configs").rglob("*") if file.is_file())
+        return [*super().get_source_files(), *configs, *STARTERS, "requirements.txt"]
+
 
 class EditableWheel(editable_wheel):
     def _run_build_commands(self, dist_name: str, unpacked_wheel: str, *folders: str) -> object:

@@ -15,7 +15,7 @@ from fakes import ROOT, run, write_fakes
 
 # What the packages in site-packages are is beside the point here: whether the hook reaches the registry is not.
 REGISTRY = "def register():\n    print('registered')\n"
-SOURCES = ("setup.py", "pyproject.toml", "requirements.txt", "MANIFEST.in", "LICENSE", "README.md")
+SOURCES = ("setup.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md")
 IMPORT = "import paddleseg"
 
 
