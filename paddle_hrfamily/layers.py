@@ -60,17 +60,18 @@ def normal(std: float) -> paddle.ParamAttr:
     return paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, std))
 
 
-def spatial_size(x: paddle.Tensor) -> list[int] | paddle.Tensor:
-    """Height and width: plain integers where they are known, so that a graph of fixed shape holds constants."""
-    height, width = x.shape[2:]
-    return [height, width] if height > 0 and width > 0 else paddle.shape(x)[2:]
-
-
+@paddle.jit.not_to_static  # the shape read here is what decides between constants and operators in an exported graph
 def resize_as(x: paddle.Tensor, reference: paddle.Tensor, align_corners: bool = False) -> paddle.Tensor:
-    """Resize (N, C, h, w) bilinearly to the height and width of `reference` (N, any, H, W)."""
-    if x.shape[2:] == reference.shape[2:] and -1 not in x.shape[2:]:
+    """Resize (N, C, h, w) bilinearly to the height and width of `reference` (N, any, H, W).
+
+    In a static graph, sizes that are known become constants; only open ones are computed when the graph runs.
+    """
+    size = reference.shape[2:]
+    if min(size) < 0:
+        size = paddle.shape(reference)[2:]
+    elif x.shape[2:] == size:
         return x
-    return F.interpolate(x, spatial_size(reference), mode="bilinear", align_corners=align_corners)
+    return F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
 
 
 def halve_channels(x: paddle.Tensor) -> paddle.Tensor:

@@ -1,0 +1,126 @@
+"""Export a trained network as a static graph, then run what was written and compare.
+
+    hrfamily export --config configs/quickstart.yml --model_path output/best_model/model.pdparams --save_dir output/inference_model
+    hrfamily export --config … --model_path … --input_shape 1 3 512 1024 --output_op softmax
+
+Writes model.pdmodel, model.pdiparams and deploy.yaml (transforms, shape, output, class names and colours).
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from paddle_hrfamily.errors import UserError
+
+if TYPE_CHECKING:
+    from paddleseg.cvlibs import Config
+
+    from paddle_hrfamily.host.classes import ClassTable
+
+OUTPUTS = ("argmax", "softmax", "none", "logits")  # "none" is PaddleSeg's word for logits
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, help="the YAML file the network was trained with")
+    parser.add_argument("--model_path", help="trained weights; without them the network is exported as initialised")
+    parser.add_argument("--save_dir", default="./output/inference_model", help="folder to write (default: %(default)s)")
+    parser.add_argument(
+        "--input_shape",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="fixed shape, as 1 3 512 1024; -1 leaves an extent open (default: batch, height and width open)",
+    )
+    parser.add_argument(
+        "--output_op",
+        choices=OUTPUTS,
+        default="argmax",
+        help="what the graph ends in: int32 label map, probabilities, or logits (none is the same) (default: %(default)s)",
+    )
+    parser.add_argument("--for_fd", action="store_true", help="name the files inference.* as FastDeploy expects")
+    parser.add_argument("--opts", nargs="+", help="change values of the config, as key=value")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Export, compare, and only then put the files in place."""
+    from paddle_hrfamily.host import environment
+
+    environment.require_paddle()
+    from paddle_hrfamily.host import registry, settings, static_graph
+    from paddle_hrfamily.host.classes import class_table
+    from paddle_hrfamily.weights import load_weights
+
+    registry.register()
+    config = settings.load(args.config, opts=args.opts)
+    model = settings.builder(config).model
+    if args.model_path:
+        print(load_weights(model, args.model_path))
+    shape = _input_shape(args.input_shape, settings.in_channels(config))
+    output = "none" if args.output_op == "logits" else args.output_op
+    stem, description = ("inference", "inference.yml") if args.for_fd else ("model", "deploy.yaml")
+
+    with tempfile.TemporaryDirectory() as folder:
+        prefix = Path(folder) / stem
+        compared = static_graph.save(model, shape, output, prefix)
+        deploy = _deploy_description(config, stem, shape, output, class_table(config.dic))
+        (Path(folder) / description).write_text(yaml.safe_dump(deploy, sort_keys=False, allow_unicode=True))
+        _install(Path(folder), Path(args.save_dir))
+    for line in _signature(shape, output, len(deploy["Deploy"]["class_names"])):
+        print(line)
+    print(f"the written graph computes what the network does, compared at {' and '.join(compared)}")
+    print(f"{stem}.pdmodel, {stem}.pdiparams and {description} are in {args.save_dir}")
+
+
+def _input_shape(asked: list[int] | None, in_channels: int) -> list[int]:
+    if asked is None:
+        return [-1, in_channels, -1, -1]
+    given = f"--input_shape {' '.join(map(str, asked))}"
+    if len(asked) != 4 or asked[1] != in_channels or any(extent == 0 or extent < -1 for extent in asked):
+        raise UserError(f"{given}: give batch, channels, height, width, as 1 {in_channels} 512 1024 (-1 is open)")
+    if any(0 < extent < 32 for extent in asked[2:]):
+        raise UserError(f"{given}: height and width start at 32")
+    return asked
+
+
+def _deploy_description(config: Config, stem: str, shape: list[int], output: str, classes: ClassTable) -> dict:
+    """PaddleSeg's deploy.yaml, which its own deploy scripts read, with names and colours of the classes."""
+    return {
+        "Deploy": {
+            "model": f"{stem}.pdmodel",
+            "params": f"{stem}.pdiparams",
+            "transforms": config.val_dataset_cfg.get("transforms", []),
+            "input_shape": shape,
+            "output_op": output,
+            "output_dtype": "int32" if output == "argmax" else "float32",
+            "class_names": list(classes.names),
+            "class_colors": [list(color) for color in classes.colors],
+        }
+    }
+
+
+def _signature(shape: list[int], output: str, num_classes: int) -> tuple[str, str]:
+    batch, channels, height, width = ("?" if extent == -1 else extent for extent in shape)
+    planes = "" if output == "argmax" else f"{num_classes}, "
+    meaning = {"argmax": "int32 class ids", "softmax": "float32 probabilities", "none": "float32 logits"}[output]
+    return (
+        f"input   float32 ({batch}, {channels}, {height}, {width}), normalised as deploy.yaml's transforms say",
+        f"output  ({batch}, {planes}{height}, {width}), {meaning}",
+    )
+
+
+def _install(built: Path, save_dir: Path) -> None:
+    """Move the finished files into the folder, the description last, so that none is ever half there."""
+    try:
+        save_dir.mkdir(parents=True, exist_ok=True)
+        for file in sorted(built.iterdir(), key=lambda file: file.suffix in (".yaml", ".yml")):
+            unfinished = save_dir / f"{file.name}.part"
+            shutil.move(file, unfinished)
+            unfinished.replace(save_dir / file.name)
+    except OSError as error:
+        raise UserError(f"--save_dir {save_dir}: cannot be written ({error.strerror})") from None
