@@ -1,0 +1,166 @@
+"""From what a user writes - a path, a URL, `hf-hub:REPO` - to a weights file on this machine, kept in a cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tarfile
+import zlib
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from paddle_hrfamily.errors import UserError
+from paddle_hrfamily.weights.download import download
+from paddle_hrfamily.weights.files import atomic_file
+
+HUB_PREFIX = "hf-hub:"
+_HUB_FILE = "model.safetensors"
+_WEIGHTS = (".pdparams", ".pth", ".pt", ".safetensors")
+# Paddle's store answers under two names, and some files under the second alone.
+_MOVED = ("https://bj.bcebos.com/paddleseg/", "https://paddleseg.bj.bcebos.com/")
+_MAX_SWELLING = 50  # an archive whose weights are larger than it by more than this is no archive of weights
+
+
+def fetch(source: str | os.PathLike[str]) -> Path:
+    """The file that `source` names: itself, or a copy in the cache.
+
+    Args:
+        source: a path; a URL; `hf-hub:OWNER/REPO[/FILE]`, where FILE is model.safetensors if left out. A path or URL
+            may end in .tar.gz or .tgz, with one weights file inside.
+
+    The cache is the folder `weights` in $PADDLE_HRFAMILY_HOME or ~/.cache/paddle_hrfamily; the hub has its own.
+
+    Raises:
+        UserError: no such file, no connection, nothing there, an archive with no or several weights files.
+    """
+    text = os.fspath(source)
+    if text.startswith(HUB_PREFIX):
+        return _from_hub(text)
+    if re.match(r"https?://", text):
+        return _from_url(text)
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise UserError(
+            f"no weights file {text}; a path, a URL, {HUB_PREFIX}OWNER/REPO or a published name is expected"
+        )
+    return _from_local_archive(path) if _is_archive(path) else path
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept."""
+    home = os.environ.get("PADDLE_HRFAMILY_HOME")
+    return (Path(home).expanduser() if home else Path.home() / ".cache" / "paddle_hrfamily") / "weights"
+
+
+def _from_url(url: str) -> Path:
+    from filelock import FileLock
+
+    target = cache_folder() / f"{_digest(url)}-{_file_name(url)}"
+    if cached := _cached(target):
+        return cached
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):  # one process at a time, the others wait for its file
+            return _cached(target) or _download_and_unpack(url, target)
+    except OSError as error:
+        raise UserError(f"cannot write to {target.parent}: {error.strerror}; set PADDLE_HRFAMILY_HOME") from error
+
+
+def _cached(target: Path) -> Path | None:
+    return target if target.is_file() else _unpacked(target)
+
+
+def _download_and_unpack(url: str, target: Path) -> Path:
+    arrived = target.with_name(target.name + ".arrived")  # no name that another process would take for the weights
+    download(_mirrors(url), arrived)
+    if not _is_archive(arrived):
+        os.replace(arrived, target)
+        return target
+    unpacked = _unpack(arrived, target)
+    arrived.unlink()
+    return unpacked
+
+
+def _mirrors(url: str) -> list[str]:
+    here, there = _MOVED
+    return [url, there + url[len(here) :]] if url.startswith(here) else [url]
+
+
+def _from_local_archive(path: Path) -> Path:
+    stat = path.stat()
+    key = _digest(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}")
+    copy = cache_folder() / f"{key}-{path.name}"
+    return _unpacked(copy) or _unpack(path, copy)
+
+
+def _is_archive(path: Path) -> bool:
+    """By content: PyTorch users call plain checkpoints `.pth.tar`."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _unpacked(archive: Path) -> Path | None:
+    """The weights file that came out of `archive`, which lies in a folder named after it."""
+    return next((path for path in _folder_for(archive).glob("*") if path.suffix in _WEIGHTS), None)
+
+
+def _unpack(archive: Path, named: Path) -> Path:
+    """Copy the one weights file of `archive` into the folder of `named`; no path or link in the archive is followed."""
+    try:
+        with tarfile.open(archive) as tar:
+            members = [member for member in tar if _is_weights(member)]
+            if len(members) != 1:
+                found = ", ".join(member.name for member in members) or "none"
+                raise UserError(f"{archive} should hold one weights file ({', '.join(_WEIGHTS)}); found {found}")
+            (member,) = members
+            if member.size > _MAX_SWELLING * archive.stat().st_size:
+                raise UserError(f"refused to unpack {archive}: {member.name} would swell to {member.size} bytes")
+            target = _folder_for(named) / PurePosixPath(member.name).name
+            with tar.extractfile(member) as inside, atomic_file(target) as file:
+                shutil.copyfileobj(inside, file)
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise UserError(
+            f"cannot unpack {archive}: {str(error).splitlines()[0]}; delete it and fetch it again"
+        ) from error
+    return target
+
+
+def _folder_for(archive: Path) -> Path:
+    return archive.with_name(archive.name + ".unpacked")
+
+
+def _is_weights(member: tarfile.TarInfo) -> bool:
+    name = PurePosixPath(member.name).name
+    return member.isreg() and name.endswith(_WEIGHTS) and not name.startswith(".")  # macOS adds ._NAME beside NAME
+
+
+def _from_hub(source: str) -> Path:
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise UserError(f"{source} needs huggingface_hub: pip install 'paddle_hrfamily[hub]'") from error
+    match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:/(.+))?", source[len(HUB_PREFIX) :])
+    if match is None:
+        raise UserError(
+            f"{source} names no repository of the hub: write {HUB_PREFIX}OWNER/REPO or {HUB_PREFIX}OWNER/REPO/FILE"
+        )
+    repository, file = match[1], match[2] or _HUB_FILE
+    try:
+        return Path(hf_hub_download(repository, file))
+    except Exception as error:  # its own errors, those of two HTTP libraries, and of the file system
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"cannot get {file} of {repository} from the Hugging Face hub: {reason}. Download it by hand from "
+            f"https://huggingface.co/{repository} and give the file's path instead"
+        ) from error
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _file_name(url: str) -> str:
+    name = PurePosixPath(unquote(urlsplit(url).path)).name
+    return re.sub(r"[^\w.-]", "_", name) or "weights"

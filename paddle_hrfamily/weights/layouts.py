@@ -1,0 +1,72 @@
+"""What a published checkpoint layout is: how its names become ours, and the padding that its weights need.
+
+Our names are those of a segmentation network of this package, `backbone.…` and `head.…`. Each layout has a file of its
+own; a rule is a regular expression over its names and a function that writes ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+Rule = tuple[str, Callable[..., str]]  # pattern of a whole name without its last part, and groups -> our name
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One family of checkpoint names.
+
+    `signature` matches a name that every such checkpoint has. `padding` is what its weights need ("symmetric", "same"),
+    or None if the names do not tell. `dead` matches names of weights that their own network never uses. `torch` says
+    that linear weights are (out, in), Paddle's being (in, out). `zero_if_absent` names our tensors that the layout's
+    network does without, which is the same as zero.
+    """
+
+    name: str
+    signature: str
+    rules: tuple[Rule, ...] = ()
+    padding: str | None = None
+    dead: str | None = None
+    torch: bool = False
+    zero_if_absent: frozenset[str] = frozenset()
+
+    def matches(self, keys: Collection[str]) -> bool:
+        return any(re.match(self.signature, key) for key in keys)
+
+    def rename(self, key: str) -> str | None:
+        """Our name for `key`, or None if it belongs to no part of our networks."""
+        path, _, leaf = key.rpartition(".")
+        for pattern, ours in self.rules:
+            if match := re.fullmatch(pattern, path):
+                return f"{ours(*match.groups())}.{_LEAVES.get(leaf, leaf)}"
+        return None
+
+    def is_dead(self, key: str) -> bool:
+        return self.dead is not None and re.match(self.dead, key) is not None
+
+    def value(self, array: np.ndarray) -> np.ndarray:
+        return array.T if self.torch and array.ndim == 2 else array
+
+
+_LEAVES = {"running_mean": "_mean", "running_var": "_variance"}  # PyTorch's batch norm -> Paddle's
+
+
+def strip(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Names without the wrappers of a training run, and what was dropped: losses' tensors, batch norms' step counters.
+
+    `module.` is PyTorch's data parallelism; `model.` a wrapper of network and loss, whose tensors stand beside it.
+    """
+    dropped = [key for key in arrays if key.endswith("num_batches_tracked")]
+    kept = {key: value for key, value in arrays.items() if not key.endswith("num_batches_tracked")}
+    for _ in range(3):  # `module.model.` occurs, in either order
+        for prefix in ("module.", "model."):
+            inside = {key[len(prefix) :]: value for key, value in kept.items() if key.startswith(prefix)}
+            outside = [key for key in kept if not key.startswith(prefix)]
+            if inside and all(key.startswith("loss.") for key in outside):
+                dropped += outside
+                kept = inside
+    losses = [key for key in kept if key.startswith("loss.")]
+    return {key: value for key, value in kept.items() if key not in losses}, dropped + losses

@@ -1,0 +1,254 @@
+"""Filling a network from a checkpoint: all of it or an error that says what does not fit, never half of it silently."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+
+from paddle_hrfamily.errors import UserError, unknown
+from paddle_hrfamily.weights.fetching import fetch
+from paddle_hrfamily.weights.files import Contents, contents_of, open_weights
+from paddle_hrfamily.weights.layouts import Layout, strip
+from paddle_hrfamily.weights.official import MMSEG, OFFICIAL
+from paddle_hrfamily.weights.own import OWN
+from paddle_hrfamily.weights.paddleseg import HRNET, UHRNET
+
+LAYOUTS: tuple[Layout, ...] = (OFFICIAL, MMSEG, HRNET, UHRNET, OWN)
+
+# "auto" is a whole backbone, and the head as well if the file has one for this many classes.
+Part = Literal["all", "backbone", "auto"]
+PARTS: tuple[Part, ...] = ("all", "backbone", "auto")
+
+Shape = tuple[int, ...]
+Source = "str | os.PathLike[str] | Mapping[str, Any]"
+
+
+@dataclass
+class Report:
+    """What became of a checkpoint's tensors: names of the network's, in `unexpected` and `dropped` of the file's."""
+
+    source: str
+    layout: str
+    flavour: str | None  # the padding that the weights need, where layout or file tell: "symmetric", "same"
+    matched: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    mismatched: list[tuple[str, Shape, Shape]] = field(default_factory=list)  # name, the file's shape, the network's
+    unexpected: list[str] = field(default_factory=list)  # no place in the part of the network that was asked for
+    dropped: list[str] = field(default_factory=list)  # known to be of no use: step counters, losses, dead layers
+
+    def __str__(self) -> str:
+        flavour = f", padding {self.flavour}" if self.flavour else ""
+        wanted = len(self.matched) + len(self.missing) + len(self.mismatched)
+        lines = [f"{self.source}: layout {self.layout}{flavour}, {len(self.matched)} of {wanted} tensors matched"]
+        lines += [
+            f"  mismatched {name}: {_by(theirs)} in the file, {_by(ours)} here"
+            for name, theirs, ours in self.mismatched
+        ]
+        lines += [
+            f"  {what} {len(keys)}: {sample(keys)}"
+            for what, keys in (("missing", self.missing), ("unexpected", self.unexpected), ("dropped", self.dropped))
+            if keys
+        ]
+        return "\n".join(lines)
+
+
+def load_weights(
+    model: Any,
+    source: Source,
+    *,
+    strict: bool = True,
+    part: Part = "all",
+    allow_partial: bool = False,
+    ignore_flavour: bool = False,
+) -> Report:
+    """Fill `model` from published or own weights whose layout is detected. On an error the model is as it was.
+
+    Args:
+        model: a network with a `backbone`, or a backbone itself (of which `part` is then "backbone").
+        source: a file, a URL or `hf-hub:REPO[/FILE]` (see `fetch`), or tensors by name.
+        strict: tensors of the file with no place in a network asked for as a whole are an error. In a backbone they
+            always are: they are the mark of weights for a larger one.
+        part: "all"; "backbone"; "auto": the backbone, and the head too if it is for the same number of classes.
+        allow_partial: missing and misshapen tensors are left as they are in the network instead of an error.
+        ignore_flavour: load weights that need the other padding; the results will be wrong.
+
+    Raises:
+        UserError: unreadable or unknown weights, weights of another network, other classes, channels or padding.
+    """
+    if part not in PARTS:
+        raise unknown("part of a network", part, PARTS)
+    contents, label = _open(source)
+    state = model.state_dict()
+    fit = _Fit(state, hasattr(model, "backbone"), contents, label)
+    padding = getattr(getattr(model, "backbone", model), "padding", None)
+    if not ignore_flavour:
+        _check_flavour(fit.report, padding)
+    values = fit.select(part)
+    _check(fit, part, strict=strict, allow_partial=allow_partial)
+    prepared = {name: _as_type(array, state[name]) for name, array in values.items()}
+    for name, value in prepared.items():
+        state[name].set_value(value)
+    return fit.report
+
+
+def canonical(contents: Contents, label: str) -> tuple[Layout, dict[str, np.ndarray]]:
+    """The detected layout, and the tensors that have a place in this package's networks under our names."""
+    arrays, _ = strip(contents.arrays)
+    layout = detect(arrays, (), label)
+    named = ((layout.rename(key), array) for key, array in arrays.items() if not layout.is_dead(key))
+    return layout, {name: layout.value(array) for name, array in named if name is not None}
+
+
+def detect(arrays: Mapping[str, Any], names: Sequence[str], label: str) -> Layout:
+    """The layout of tensors named so. `names` are the network's: a file that mostly uses these needs no renaming."""
+    if sum(key in arrays for key in names) * 2 > len(arrays):
+        return OWN
+    for layout in LAYOUTS:
+        if layout.matches(arrays):
+            return layout
+    raise UserError(
+        f"{label}: tensors named like {sample(list(arrays))} are of no known layout; "
+        f"known are {', '.join(layout.name for layout in LAYOUTS)}, and the network's own names"
+    )
+
+
+class _Fit:
+    """A checkpoint held against a network: what goes where."""
+
+    def __init__(self, state: Mapping[str, Any], has_backbone: bool, contents: Contents, label: str) -> None:
+        self.state = state
+        self.has_backbone = has_backbone
+        arrays, dropped = strip(contents.arrays)
+        self.layout = detect(arrays, list(state), label)
+        self.report = Report(label, self.layout.name, contents.padding or self.layout.padding, dropped=dropped)
+        self.placed: dict[str, tuple[str, np.ndarray]] = {}  # the network's name -> the file's name, value
+        self.larger: list[str] = []  # the file's names of backbone tensors that this backbone has no place for
+        for key, array in arrays.items():
+            self._place(key, array)
+
+    def _place(self, key: str, array: np.ndarray) -> None:
+        # A name of the network's own wins, so that PaddleSeg's models take PaddleSeg's files as they are.
+        ours = self.layout.rename(key)
+        name = key if key in self.state else self._here(ours)
+        if name in self.state:
+            self.placed[name] = key, array if name == key else self.layout.value(array)
+        elif self.layout.is_dead(key):
+            self.report.dropped.append(key)
+        else:
+            self.report.unexpected.append(key)
+            if ours is not None and ours.startswith("backbone."):
+                self.larger.append(key)
+
+    def _here(self, ours: str | None) -> str | None:
+        """Our name of a whole network's tensor, as this model names it: a backbone by itself has no prefix."""
+        if ours is None or self.has_backbone:
+            return ours
+        return ours[len("backbone.") :] if ours.startswith("backbone.") else None
+
+    def in_backbone(self, name: str) -> bool:
+        return not self.has_backbone or name.startswith("backbone.")
+
+    def select(self, part: Part) -> dict[str, np.ndarray]:
+        """Fill the report for `part`, and return the tensors to load by the network's names."""
+        report = self.report
+        wanted = [name for name in self.state if part != "backbone" or self.in_backbone(name)]
+        for name in self.layout.zero_if_absent & set(self.state) - set(self.placed):
+            self.placed[name] = name, np.zeros(self.state[name].shape, "float32")
+        given = [name for name in wanted if name in self.placed]
+        shapes = {name: (self.placed[name][1].shape, tuple(self.state[name].shape)) for name in given}
+        wrong = [name for name, (theirs, ours) in shapes.items() if theirs != ours]
+        if part == "auto":
+            head = [name for name in wanted if not self.in_backbone(name)]
+            fits = any(name in shapes for name in head) and not any(name in head for name in wrong)
+            wanted = [name for name in wanted if self.in_backbone(name) or (fits and name in shapes)]
+        report.unexpected += [key for name, (key, _) in self.placed.items() if name not in wanted]
+        report.matched = [name for name in wanted if name in shapes and name not in wrong]
+        report.mismatched = [(name, *shapes[name]) for name in wanted if name in wrong]
+        report.missing = [name for name in wanted if name not in self.placed]
+        return {name: self.placed[name][1] for name in report.matched}
+
+
+def _open(source: Source) -> tuple[Contents, str]:
+    if isinstance(source, Mapping):
+        return contents_of(source), "the given tensors"
+    path = fetch(source)
+    return open_weights(path), str(source)
+
+
+def _check_flavour(report: Report, padding: str | None) -> None:
+    needed = report.flavour
+    if needed is None or padding not in ("symmetric", "same") or padding == needed:
+        return
+    raise UserError(
+        f"{report.source}: these weights ({report.layout}) were trained with padding {needed!r} in strided "
+        f"convolutions, but the network was built with {padding!r} and would compute something else: write "
+        f'`padding: {needed}` in the backbone\'s config, or create_model(..., padding="{needed}")'
+    )
+
+
+def _check(fit: _Fit, part: Part, *, strict: bool, allow_partial: bool) -> None:
+    report = fit.report
+    if not report.matched:
+        _fail(report, "nothing in it fits this network")
+    if fit.larger and not allow_partial:
+        _fail(
+            report,
+            "these are the weights of another backbone, some of which has no place here; build the variant that they are for",
+        )
+    if report.mismatched and not allow_partial:
+        _fail(report, _explain_mismatch(report.mismatched))
+    if report.missing and not allow_partial:
+        if all(not fit.in_backbone(name) for name in report.missing):
+            _fail(report, 'it has no head for this network; load the backbone alone with part="backbone"')
+        _fail(report, "it does not fill the network; allow_partial=True loads what there is")
+    if report.unexpected and strict and part == "all" and fit.has_backbone:
+        _fail(report, 'part of it has no place here; strict=False leaves that out, part="backbone" the head')
+
+
+def _explain_mismatch(mismatched: Sequence[tuple[str, Shape, Shape]]) -> str:
+    by_name = {name: (theirs, ours) for name, theirs, ours in mismatched}
+    for name, (theirs, ours) in by_name.items():
+        if name.endswith("stem.conv1.conv.weight") and len(theirs) == 4 and theirs[1] != ours[1]:
+            return (
+                f"its first convolution takes {theirs[1]} channels and this network's in_channels is {ours[1]}; "
+                f"build it with in_channels={theirs[1]}, or allow_partial=True leaves that convolution untrained"
+            )
+    if all(theirs[1:] == ours[1:] and _is_classifier(name) for name, (theirs, ours) in by_name.items()):
+        theirs, ours = next(iter(by_name.values()))
+        return (
+            f"it tells {theirs[0]} classes apart and this network {ours[0]}; build it with num_classes={theirs[0]}, "
+            'or load the backbone alone with part="backbone" (the backbone\'s `pretrained` in a config)'
+        )
+    return "it is of a network of another size; build the variant that it is for"
+
+
+def _is_classifier(name: str) -> bool:
+    return name.startswith("head.") and name.rpartition(".")[2] in ("weight", "bias")
+
+
+def _fail(report: Report, reason: str) -> NoReturn:
+    mismatched = report.mismatched[:3]
+    shown = Report(**{**vars(report), "mismatched": mismatched, "dropped": []})
+    raise UserError(f"{report.source}: {reason}\n{shown}")
+
+
+def _as_type(array: np.ndarray, tensor: Any) -> Any:
+    """`array` as Paddle's `set_value` takes it for `tensor`."""
+    name = str(tensor.dtype).rpartition(".")[2].lower()
+    if name == "bfloat16":
+        import paddle
+
+        return paddle.to_tensor(np.asarray(array, "float32", order="C")).astype(name)
+    return np.asarray(array, name, order="C")
+
+
+def _by(shape: Shape) -> str:
+    return "×".join(map(str, shape)) or "a number"
+
+
+def sample(keys: Sequence[str], count: int = 4) -> str:
+    """The first few of `keys` in words."""
+    return ", ".join(keys[:count]) + (", …" if len(keys) > count else "")
