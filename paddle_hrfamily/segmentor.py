@@ -7,6 +7,7 @@ from paddle import nn
 
 from paddle_hrfamily.heads import HRNetV2Head
 from paddle_hrfamily.layers import resize_as
+from paddle_hrfamily.weights import load_weights, resolve
 
 
 class Segmentor(nn.Layer):
@@ -34,7 +35,8 @@ class HRNetSeg(Segmentor):
         num_classes: classes to tell apart.
         align_corners: corner handling of the resizes in head and output; give the backbone the same.
         auxiliary: a second output in training, for deep supervision on the 1/4 stream.
-        pretrained: weights for the whole network, as the backbone's `pretrained`.
+        pretrained: weights for the whole network: a file, a URL, `hf-hub:REPO` or a published name. The head is
+            filled where they hold one of this many classes.
 
     Raises:
         UserError: weights that do not fit.
@@ -57,3 +59,6 @@ class HRNetSeg(Segmentor):
             auxiliary=auxiliary,
         )
         super().__init__(backbone, head, num_classes=num_classes, align_corners=align_corners)
+        if pretrained:
+            source = resolve(type(backbone).__name__, getattr(backbone, "variant", ""), pretrained).source
+            print(load_weights(self, source, part="auto"))

@@ -13,6 +13,7 @@ from paddle_hrfamily.errors import unknown
 from paddle_hrfamily.layers import Padding
 from paddle_hrfamily.multires import Layout
 from paddle_hrfamily.segmentor import HRNetSeg
+from paddle_hrfamily.weights import resolve
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ def create_model(
         UserError: unknown name, or weights that do not fit.
     """
     entry = find(name)
+    if padding is None and pretrained:
+        padding = resolve(entry.backbone.__name__, entry.variant, pretrained).padding
     backbone = entry.backbone(entry.variant, in_channels=in_channels, align_corners=align_corners, padding=padding)
     return entry.model(backbone, num_classes, align_corners=align_corners, auxiliary=auxiliary, pretrained=pretrained)
 

@@ -9,6 +9,7 @@ from paddle import nn
 
 from paddle_hrfamily.errors import unknown
 from paddle_hrfamily.layers import PADDINGS, Padding
+from paddle_hrfamily.weights import load_weights, resolve
 
 T = TypeVar("T")
 
@@ -20,14 +21,18 @@ def pick_variant(family: str, variant: str, variants: Mapping[str, T]) -> T:
     return variants[variant]
 
 
-def pick_padding(family: str, variant: str, padding: Padding | None, pretrained: str | None, default: Padding) -> Padding:
+def pick_padding(
+    family: str, variant: str, padding: Padding | None, pretrained: str | None, default: Padding
+) -> Padding:
     """The padding asked for, else what the published weights need, else the family's own."""
     if padding is None:
-        return default
+        return (pretrained and resolve(family, variant, pretrained).padding) or default
     if padding not in PADDINGS:
         raise unknown(f"padding of {family}", padding, PADDINGS)
     return padding
 
 
 def load_pretrained(backbone: nn.Layer, family: str, variant: str, pretrained: str | None) -> None:
-    """Fill the backbone from `pretrained`, if any is asked for."""
+    """Fill the whole backbone from `pretrained`, if any is asked for, and say what was loaded."""
+    if pretrained:
+        print(load_weights(backbone, resolve(family, variant, pretrained).source))

@@ -1,0 +1,116 @@
+"""The networks against answers of independent implementations with the same weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import paddle
+import pytest
+from paddle.nn import functional as F
+
+from paddle_hrfamily.weights import load_weights
+from paddle_hrfamily.weights.official import OFFICIAL
+from paddle_hrfamily.zoo import create_model
+from tests.networks import fixtures
+
+# Every segmentation fixture there is of these two families: fixture -> (model, padding of the weights).
+FIXTURES = {
+    "hrnet_w18_small_v1_seg": ("hrnet_w18_small_v1", "symmetric"),
+    "hrnet_w18_small_v2_seg": ("hrnet_w18_small_v2", "symmetric"),
+    "paddleseg_hrnet_w18_fcn": ("hrnet_w18", "same"),
+    "paddleseg_uhrnet_w18_small_fcn": ("uhrnet_w18_small", "same"),
+}
+BOUND = 1e-3
+
+
+def native_logits(model: paddle.nn.Layer, image: np.ndarray) -> np.ndarray:
+    """Logits at the head's own stride, before they are resized to the image."""
+    model.eval()
+    with paddle.no_grad():
+        return model.head(model.backbone(paddle.to_tensor(image)))[0].numpy()
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_logits_equal_the_official_code(shared: Path, name: str) -> None:
+    fixture = fixtures(shared)
+    architecture, padding = FIXTURES[name]
+    model = create_model(architecture, num_classes=19, padding=padding)
+    load_weights(model, fixture.state_dict(name))
+    for size in fixture.meta(name)["inputs"]:
+        expected = np.load(shared / "parity" / name / f"logits_{size}.npy")
+        result = native_logits(model, fixture.input_image(name, size))
+        assert result.shape == expected.shape
+        assert np.abs(result - expected).max() <= BOUND, size
+
+
+@pytest.mark.parametrize("name", ["hrnet_w18_small_v1_seg", "hrnet_w18_small_v2_seg"])
+def test_stage_outputs_equal_the_official_code(shared: Path, name: str) -> None:
+    fixture = fixtures(shared)
+    model = create_model(FIXTURES[name][0], num_classes=19)
+    load_weights(model, fixture.state_dict(name))
+    model.eval()
+    expected = np.load(shared / "parity" / name / "intermediates_128x256.npz")
+    with paddle.no_grad():
+        feats = model.backbone(paddle.to_tensor(fixture.input_image(name, "128x256")))
+    for i, feat in enumerate(feats):
+        assert np.abs(feat.numpy() - expected[f"stage4_{i}"]).max() <= BOUND, i
+
+
+def test_the_classification_networks_stem(shared: Path) -> None:
+    """ImageNet networks resize by nearest in their exchanges, so up to stage 1 they compute the same, then no longer."""
+    name = "hrnet_w18_cls_timm"
+    fixture = fixtures(shared)
+    model = create_model("hrnet_w18")
+    report = load_weights(model, fixture.state_dict(name), part="backbone")
+    assert report.layout == "official HRNet" and not report.missing
+    model.eval()
+    expected = np.load(shared / "parity" / name / "intermediates_128x256.npz")
+    with paddle.no_grad():
+        result = model.backbone.stem(paddle.to_tensor(fixture.input_image(name, "128x256"))).numpy()
+    assert np.abs(result - expected["layer1"]).max() <= BOUND
+
+
+@pytest.fixture(scope="module")
+def step(shared: Path) -> SimpleNamespace:
+    """One training step of HRNetV2-W18-small-v1 in float64: the official code's, and this network's."""
+    folder = shared / "parity" / "hrnet_w18_small_v1_seg" / "train_step"
+    data = np.load(folder / "data.npz")
+    paddle.set_default_dtype("float64")
+    try:
+        model = create_model("hrnet_w18_small_v1", num_classes=19)
+    finally:
+        paddle.set_default_dtype("float32")
+    load_weights(model, fixtures(shared).state_dict("hrnet_w18_small_v1_seg"))
+    model.train()
+    logits = model(paddle.to_tensor(data["input"].astype("float64")))[0]
+    label = paddle.to_tensor(data["label"].astype("int64"))
+    loss = F.cross_entropy(logits.transpose([0, 2, 3, 1]), label, ignore_index=255)
+    loss.backward()
+    expected = json.loads((folder / "meta.json").read_text())
+    return SimpleNamespace(model=model, loss=float(loss), expected=expected, data=data)
+
+
+def test_loss_of_one_training_step(step: SimpleNamespace) -> None:
+    assert step.loss == pytest.approx(step.expected["total"], rel=1e-3)
+
+
+def test_gradient_norms_of_one_training_step(step: SimpleNamespace) -> None:
+    gradients = {key: p.grad.numpy() for key, p in step.model.named_parameters() if p.trainable}
+    ours = {official: OFFICIAL.rename(official) for official in step.expected["grad_l2"]}
+    assert set(ours.values()) == set(gradients)
+    for official, norm in step.expected["grad_l2"].items():
+        # A bias in front of a batch norm has no gradient but rounding.
+        assert np.linalg.norm(gradients[ours[official]]) == pytest.approx(norm, rel=1e-3, abs=1e-12), official
+
+
+def test_batch_norm_statistics_of_one_training_step(step: SimpleNamespace) -> None:
+    """Means alone: Paddle's running variance is of the biased batch variance, torch's of the unbiased."""
+    state = step.model.state_dict()
+    means = [key for key in step.data.files if key.endswith("running_mean")]
+    assert len(means) > 50
+    for key in means:
+        result = state[OFFICIAL.rename(key.removeprefix("rs:"))].numpy()
+        np.testing.assert_allclose(result, step.data[key], rtol=1e-3, atol=1e-4)
