@@ -135,7 +135,8 @@ def imports_succeed(facts: Facts) -> Finding | None:
     if facts.failed_step is None:
         return None
     fix = (
-        _remedy(facts.failure) or "see the message; pip install --force-reinstall 'paddle_hrfamily[cpu]' starts afresh"
+        next(filter(None, map(_remedy, facts.failure)), None)
+        or "see the message; pip install 'paddle_hrfamily[cpu]' in a fresh environment"
     )
     return Finding("broken", f"{facts.failed_step} fails: {facts.failure[0]}", fix)
 
@@ -225,6 +226,6 @@ CHECKS: tuple[Callable[[Facts], Finding | None], ...] = (
 )  # fmt: skip
 
 
-def _remedy(words: str) -> str | None:
+def _remedy(line: str) -> str | None:
     """The fix for an error message, if a symptom is known in it."""
-    return next((fix for pattern, fix in SYMPTOMS.items() if re.search(pattern, words)), None)
+    return next((fix for pattern, fix in SYMPTOMS.items() if re.search(pattern, line)), None)
