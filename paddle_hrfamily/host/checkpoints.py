@@ -1,0 +1,291 @@
+"""PaddleSeg's training loop, unchanged, with checkpoints that survive a kill and a resume that continues exactly.
+
+`install()` puts a function around `paddleseg.core.train`. For the length of one call it lends the loop's module what
+`Run` has: a `paddle.save` that writes whole files, loaders that depend on (seed, iteration) alone, a `resume` that
+restores everything. The loop itself stays PaddleSeg's.
+"""
+
+from __future__ import annotations
+
+import collections
+import inspect
+import itertools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from paddle_hrfamily.errors import UserError
+from paddle_hrfamily.host import snapshot
+from paddle_hrfamily.host.order import SeededDataset, SeededSteps, StepSampler
+from paddle_hrfamily.host.overlay import Overlay, borrowed, core_module, wrap
+from paddle_hrfamily.host.restore import restore_ema, restore_model, restore_optimizer
+from paddle_hrfamily.host.snapshot import EMA_PARAMETERS, OPTIMIZER, PARAMETERS, STATE_FILE, State
+
+LATEST = "latest"
+BEST, EMA_BEST = "best_model", "ema_best_model"
+
+
+def install() -> None:
+    """Make every training in this process save and resume safely. Safe to repeat."""
+    import paddleseg.core
+
+    module = core_module("train")
+    wrap(module, "train", _safe_training)
+    paddleseg.core.train = module.train
+
+
+def _safe_training(train: Callable) -> Callable:
+    def training(*args: object, **kwargs: object) -> None:
+        bound = inspect.signature(train).bind(*args, **kwargs)
+        bound.apply_defaults()
+        run = Run(bound.arguments)
+        if run.start >= bound.arguments["iters"]:
+            run.log.info(f"Nothing left to train: {run.folder} is at iteration {run.start} of {run.iters}")
+            return
+        bound.arguments["resume_model"] = str(run.folder) if run.folder else None
+        with borrowed(core_module("train"), **run.lent()):
+            train(*bound.args, **bound.kwargs)
+
+    return training
+
+
+class Run:
+    """One training run: where it starts, what it has reached, and what PaddleSeg's loop is given to work with.
+
+    Args:
+        arguments: those of `paddleseg.core.train`, by name.
+
+    Raises:
+        UserError: the folder to save in cannot be written, or the checkpoint to resume from cannot be used.
+    """
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        from paddleseg.utils import logger
+
+        self.log = logger
+        self.save_dir = Path(arguments["save_dir"])
+        self.iters = arguments["iters"]
+        _check_writable(self.save_dir)
+        keys = (BEST, EMA_BEST) if arguments.get("use_ema") else (BEST,)
+        self.files = (PARAMETERS, OPTIMIZER, EMA_PARAMETERS)[: len(keys) + 1]
+        self.folder, self.resumed = self._find(arguments["resume_model"])
+        self.start = self.resumed.iteration
+        self.state = State(
+            iteration=self.start,
+            seed=_initial_seed() if self.resumed.seed is None else self.resumed.seed,
+            samples=len(arguments["train_dataset"]),
+            batch_size=arguments["batch_size"],
+            ranks=paddle.distributed.ParallelEnv().nranks,
+            best=self._published(self.resumed),
+            versions=_versions(),
+        )
+        self.scores: dict[str, float] = {}
+        self.turns = itertools.cycle(keys)  # the loop evaluates the model, then its average
+        self.steps: SeededSteps | None = None
+        self.scaler: paddle.amp.GradScaler | None = None
+
+    def lent(self) -> dict[str, object]:
+        """The globals of paddleseg.core.train that are replaced while it runs."""
+        module = core_module("train")
+        io = Overlay(paddle.io, DistributedBatchSampler=self._sampler, DataLoader=self._loader)
+        amp = Overlay(paddle.amp, GradScaler=self._grad_scaler)
+        return {
+            "paddle": Overlay(paddle, save=self._save, flops=self._flops, io=io, amp=amp),
+            "resume": self._resume,
+            "evaluate": self._remembering_scores(module.evaluate),
+            "init_ema_params": self._starting_average(module.init_ema_params),
+            "deque": self._older_checkpoints,
+            "logger": Overlay(module.logger, info=self._info),
+            "float": self._finite,
+        }
+
+    # Where to start
+
+    def _find(self, resume_model: str | None) -> tuple[Path | None, State]:
+        if resume_model == LATEST:
+            for folder, state in snapshot.newest(self.save_dir):
+                if isinstance(state, State):
+                    return folder, state
+                self.log.warning(f"Skipping the checkpoint {folder}: {state}")
+            self.log.info(f"No whole checkpoint in {self.save_dir}: starting at iteration 0")
+        elif resume_model is not None:
+            return self._named(Path(resume_model))
+        elif snapshot.checkpoints(self.save_dir):
+            self.log.warning(
+                f"{self.save_dir} holds checkpoints of an earlier run, which this one will mix with and overwrite; "
+                f"--resume_model {LATEST} continues that run, another --save_dir keeps it"
+            )
+        return None, State(iteration=0)
+
+    def _named(self, folder: Path) -> tuple[Path, State]:
+        folder = folder.parent if folder.is_file() else folder
+        if not folder.is_dir():
+            raise UserError(
+                f"--resume_model {folder} does not exist; name a checkpoint folder such as {self.save_dir}/iter_1000, "
+                f"or say {LATEST}"
+            )
+        try:
+            state = snapshot.read(folder)
+        except snapshot.Broken as reason:
+            raise UserError(f"--resume_model {folder} cannot be resumed: {reason}; say {LATEST} instead") from reason
+        later = [path.name for n, path in snapshot.checkpoints(self.save_dir) if n > state.iteration]
+        if later:
+            self.log.warning(f"{self.save_dir} also holds {', '.join(later)}, which {LATEST} would prefer")
+        return folder, state
+
+    def _published(self, state: State) -> dict[str, tuple[int, float]]:
+        """The best scores whose models are on the disk; a kill may have come between a checkpoint and its copy."""
+        best = {}
+        for key, (iteration, score) in state.best.items():
+            if iteration == state.iteration and self.folder and self.folder.name not in (BEST, EMA_BEST):
+                self._publish(key, self.folder, tuple(state.files))
+            if (self.save_dir / key / _parameters_of(key)).is_file():
+                best[key] = (iteration, score)
+        return best
+
+    # What the loop calls
+
+    def _resume(self, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer, _: str) -> int:
+        names = restore_model(model, self.folder)
+        restore_optimizer(optimizer, model, self.folder, names)
+        changed = [
+            f"{name} was {before} and is {now}"
+            for name in ("samples", "batch_size", "ranks")
+            if (before := getattr(self.resumed, name)) not in (None, now := getattr(self.state, name))
+        ]
+        self.log.info(f"Resumed {self.folder} at iteration {self.start}, seed {self.state.seed}")
+        if changed:
+            self.log.warning(f"The data order cannot be continued exactly: {', '.join(changed)}")
+        return self.start
+
+    def _sampler(self, dataset: paddle.io.Dataset, batch_size: int, **_: object) -> StepSampler:
+        if self.state.ranks > 1:  # without --seed every process has drawn its own
+            seed = paddle.to_tensor([self.state.seed], dtype="int64")
+            paddle.distributed.broadcast(seed, src=0)
+            self.state.seed = int(seed)
+        return StepSampler(dataset, batch_size, seed=self.state.seed, start=self.start)
+
+    def _loader(self, dataset: paddle.io.Dataset, **options: object) -> SeededSteps:
+        loader = paddle.io.DataLoader(SeededDataset(dataset), **options)
+        self.steps = SeededSteps(loader, seed=self.state.seed, start=self.start)
+        return self.steps
+
+    def _grad_scaler(self, **options: object) -> paddle.amp.GradScaler:
+        self.scaler = paddle.amp.GradScaler(**options)
+        if self.resumed.scaler:
+            state = dict(self.resumed.scaler)
+            self.scaler.load_state_dict({**state, "scale": np.array([state["scale"]], dtype="float32")})
+        return self.scaler
+
+    def _finite(self, loss: paddle.Tensor) -> float:
+        """The loop's `float(loss)`, after each step: NaN would go into the next checkpoint."""
+        value = float(loss)
+        if not math.isfinite(value):
+            kept = next((f for f, state in snapshot.newest(self.save_dir) if isinstance(state, State)), None)
+            raise UserError(
+                f"the loss is {value} at iteration {self.steps.iteration}; lower the learning rate or lengthen the "
+                f"warm-up ({f'the last whole checkpoint is {kept}' if kept else 'no checkpoint was written yet'})"
+            )
+        return value
+
+    def _remembering_scores(self, evaluate: Callable) -> Callable:
+        def remembering(*args: object, **kwargs: object) -> tuple:
+            result = evaluate(*args, **kwargs)
+            self.scores[next(self.turns)] = float(result[0])
+            return result
+
+        return remembering
+
+    def _starting_average(self, init_ema_params: Callable) -> Callable:
+        def starting(ema_model: paddle.nn.Layer, model: paddle.nn.Layer) -> None:
+            init_ema_params(ema_model, model)
+            if self.folder and (self.folder / EMA_PARAMETERS).is_file():
+                restore_ema(ema_model, self.folder)
+
+        return starting
+
+    def _older_checkpoints(self) -> collections.deque[str]:
+        """keep_checkpoint_max also counts what was saved before the resume."""
+        return collections.deque(
+            str(f) for n, f in snapshot.checkpoints(self.save_dir) if self.folder and n <= self.start
+        )
+
+    def _save(self, content: object, path: str) -> None:
+        target = Path(path)
+        try:
+            if target.parent.name in (BEST, EMA_BEST):
+                self._save_best(target.parent.name)
+            else:
+                self._save_checkpoint(content, target)
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error}; earlier checkpoints are whole") from error
+
+    def _save_checkpoint(self, content: object, path: Path) -> None:
+        if path.name == self.files[0]:
+            snapshot.begin(path.parent)
+        snapshot.write_whole(path, lambda name: paddle.save(content, name))
+        if path.name == self.files[-1]:
+            self.state.iteration = self.steps.iteration
+            for key, score in self.scores.items():
+                if score > self.state.best.get(key, (0, -1.0))[1]:
+                    self.state.best[key] = (self.state.iteration, score)
+            if self.scaler is not None:
+                self.state.scaler = {k: float(v) for k, v in self.scaler.state_dict().items()}
+            snapshot.seal(path.parent, self.state, self.files)
+
+    def _save_best(self, key: str) -> None:
+        """The loop's idea of the best starts anew at every resume; ours does not."""
+        if self.state.best[key][0] == self.state.iteration:
+            self._publish(key, self.save_dir / f"iter_{self.state.iteration}", self.files)
+
+    def _publish(self, key: str, source: Path, files: tuple[str, ...]) -> None:
+        names = (*files, STATE_FILE) if key == BEST else (EMA_PARAMETERS,)
+        snapshot.publish(source, self.save_dir / key, names)
+
+    def _info(self, message: str) -> None:
+        if "with the best validation mIoU" in message:
+            key = EMA_BEST if "EMA" in message else BEST
+            iteration, score = self.state.best.get(key, (-1, -1.0))
+            kind = "EMA model" if key == EMA_BEST else "model"
+            message = f"[EVAL] The {kind} with the best validation mIoU ({score:.4f}) was saved at iter {iteration}."
+        self.log.info(message)
+
+    def _flops(self, *args: object, **kwargs: object) -> object:
+        """The loop counts operations once all is trained and saved; what the counter cannot count is no failure."""
+        try:
+            return paddle.flops(*args, **kwargs)
+        except Exception as error:
+            self.log.warning(f"Operations were not counted: {error}")
+
+
+def _parameters_of(key: str) -> str:
+    return EMA_PARAMETERS if key == EMA_BEST else PARAMETERS
+
+
+def _initial_seed() -> int:
+    """What Paddle was seeded with: --seed, else what it drew itself."""
+    return paddle.framework.core.default_cpu_generator().initial_seed()
+
+
+def _versions() -> dict[str, str]:
+    import paddleseg
+
+    from paddle_hrfamily import __version__
+
+    return {"paddle": paddle.__version__, "paddleseg": paddleseg.__version__, "paddle_hrfamily": __version__}
+
+
+def _check_writable(save_dir: Path) -> None:
+    """PaddleSeg deletes a file that has the folder's name."""
+    if save_dir.exists() and not save_dir.is_dir():
+        raise UserError(f"--save_dir {save_dir} is a file; name a folder")
+    probe = save_dir / ".writable"
+    try:
+        snapshot.write_whole(probe, lambda name: Path(name).touch())
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"--save_dir {save_dir} cannot be written: {error.strerror}; name another folder") from error

@@ -1,0 +1,67 @@
+"""How this package changes what PaddleSeg's functions see, without copying any of them.
+
+`wrap` replaces a function by one around it, once; `Overlay` is a namespace with some names of our own, `borrowed` lends
+such names to a module for the length of a `with`; `accepted` keeps a call within what the installed version takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+
+class Overlay:
+    """The given names, and every other one from `base`: Overlay(paddle, save=ours).load is paddle.load."""
+
+    def __init__(self, base: object, **names: object) -> None:
+        self.__dict__.update(names)
+        self._base = base
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._base, name)
+
+
+@contextlib.contextmanager
+def borrowed(module: ModuleType, **names: object) -> Iterator[None]:
+    """Within the `with`, functions of `module` find `names` among their globals; afterwards all is as it was."""
+    missing = object()
+    before = {name: vars(module).get(name, missing) for name in names}
+    vars(module).update(names)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is missing:
+                delattr(module, name)
+            else:
+                setattr(module, name, value)
+
+
+def wrap(owner: object, name: str, wrapper: Callable[[Callable], Callable]) -> None:
+    """Set owner.name to wrapper(owner.name), unless it is wrapped by `wrapper` already."""
+    function = getattr(owner, name)
+    mark = f"{wrapper.__module__}.{wrapper.__qualname__}"
+    marks = getattr(function, "wrapped_by", ())
+    if mark not in marks:
+        wrapped = functools.wraps(function)(
+            wrapper(function)
+        )  # carries __wrapped__: the signature stays the original's
+        wrapped.wrapped_by = (*marks, mark)
+        setattr(owner, name, wrapped)
+
+
+def core_module(name: str) -> ModuleType:
+    """The module paddleseg.core.train or .val: the package's attribute `train` is the function, not the module."""
+    import paddleseg.core  # noqa: F401
+
+    return sys.modules[f"paddleseg.core.{name}"]
+
+
+def accepted(function: Callable, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that `function` has; PaddleSeg's versions differ in them."""
+    return {name: value for name, value in arguments.items() if name in inspect.signature(function).parameters}
