@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
-from fakes import ROOT, run, write_fakes
 
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.host import environment
+from tests.fakes import ROOT, run, write_fakes
 
 
 def cpuinfo(cores: list[tuple[int, int]], vendor: str = "GenuineIntel") -> str:

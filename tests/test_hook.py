@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fakes import ROOT, run, write_fakes
+
+from tests.fakes import ROOT, run, write_fakes
 
 INSTALL = "from paddle_hrfamily.host import hook; hook.install()\n"
 # Nothing but the standard library and the stand-ins can be imported after this.

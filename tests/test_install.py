@@ -11,7 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from fakes import ROOT, run, write_fakes
+
+from tests.fakes import ROOT, run, write_fakes
 
 # What the packages in site-packages are is beside the point here: whether the hook reaches the registry is not.
 REGISTRY = "def register():\n    print('registered')\n"
