@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,14 @@ def test_imports_point_one_way(file: Path) -> None:
 def test_every_module_has_a_rank() -> None:
     found = {file.relative_to(PACKAGE).parts[0].removesuffix(".py") for file in FILES}
     assert found == set(RANKS)
+
+
+def test_whatever_is_imported_is_required() -> None:
+    """Of requirements.txt or of an extra; nothing comes in by way of somebody else's requirements."""
+    called = {"cv2": "opencv-python", "PIL": "pillow", "yaml": "pyyaml", "paddle": "paddlepaddle"}
+    declared = (ROOT / "requirements.txt").read_text() + (ROOT / "pyproject.toml").read_text()
+    for name in sorted({name.split(".")[0] for file in FILES for name in imports(file)} - STDLIB - {"paddle_hrfamily"}):
+        assert re.search(rf'(?m)(^|"){called.get(name, name)}\b', declared), f"{name} is imported and not required"
 
 
 HEAVY = ("paddle", "paddleseg", "numpy", "cv2", "scipy", "matplotlib", "visualdl", "safetensors", "huggingface_hub")
