@@ -18,7 +18,9 @@ from paddle_hrfamily.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+    from paddle import nn
 
+    from paddle_hrfamily.layers import Padding
     from paddle_hrfamily.multires import Layout
     from paddle_hrfamily.zoo import Entry
 
@@ -54,10 +56,11 @@ def run(args: argparse.Namespace) -> None:
     print(f"wrote the {part} of {entry.backbone.__name__} {entry.variant} to {args.target}")
 
 
-def _build(entry: Entry, arrays: dict[str, np.ndarray], num_classes: int | None, padding: str | None):
+def _build(entry: Entry, arrays: dict[str, np.ndarray], num_classes: int | None, padding: Padding | None) -> nn.Layer:
     classifier = arrays.get("head.classify.weight")
     classes = num_classes or (len(classifier) if classifier is not None else 1)
-    in_channels = arrays["backbone.stem.conv1.conv.weight"].shape[1]
+    stem = arrays.get("backbone.stem.conv1.conv.weight")
+    in_channels = stem.shape[1] if stem is not None else 3
     backbone = entry.backbone(entry.variant, in_channels=in_channels, padding=padding)
     return entry.model(backbone, classes)
 

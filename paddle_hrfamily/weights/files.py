@@ -23,7 +23,6 @@ from paddle_hrfamily.weights.tensors import CONSTRUCTORS, decode, from_bfloat16,
 PADDING_KEY = "padding@@"  # our entry beside the tensors; Paddle marks its own such entries with @@ as well
 SUFFIXES = (".pdparams", ".safetensors")  # what `save` writes
 
-_PARAMETER_NAMES = "StructuredToParameterName@@"
 _BIG_PARAMETERS = "UnpackBigParamInfor@@"
 _NESTS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "params")
 _MAGIC_PICKLE = b"\x80"
@@ -55,24 +54,29 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def read_object(path: str | os.PathLike[str]) -> Any:
-    """All that a checkpoint holds, with arrays for tensors, such as an optimizer's state. As safe as `read`."""
-    return _read(Path(path))[0]
+    """All that a checkpoint holds, arrays for tensors: an optimizer's state, Paddle's name table. As safe as `read`."""
+    return _read(Path(path))
 
 
 def open_weights(path: str | os.PathLike[str]) -> Contents:
     """`read`, with what our own files state beside the tensors."""
-    tree, padding = _read(Path(path))
-    return Contents(_state_dict(tree, path), padding)
+    return _contents(_read(Path(path)), path)
 
 
 def contents_of(tensors: Mapping[str, Any]) -> Contents:
     """The same of tensors in memory (arrays or Paddle's), such as a network's state or what `read` returned."""
-    padding = tensors.get(PADDING_KEY)
-    arrays = {key: as_array(value) for key, value in tensors.items() if hasattr(value, "shape")}
-    return Contents(_state_dict(arrays, "the given mapping"), padding if isinstance(padding, str) else None)
+    return _contents(
+        {key: as_array(value) if hasattr(value, "shape") else value for key, value in tensors.items()},
+        "the given mapping",
+    )
 
 
-def _read(path: Path) -> tuple[Any, str | None]:
+def _contents(tree: Any, path: str | os.PathLike[str]) -> Contents:
+    padding = tree.get(PADDING_KEY) if isinstance(tree, dict) else None
+    return Contents(_state_dict(tree, path), padding if isinstance(padding, str) else None)
+
+
+def _read(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"no weights file {path}")
     if path.stat().st_size == 0:
@@ -92,32 +96,30 @@ def _read(path: Path) -> tuple[Any, str | None]:
         raise UserError(f"{path} is no weights file, or is damaged: {reason}; copy or download it again") from error
 
 
-def _parse(path: Path, file: IO[bytes], stream: mmap.mmap) -> tuple[Any, str | None]:
-    head = stream[:16]
+def _parse(path: Path, file: IO[bytes], stream: mmap.mmap) -> Any:
+    head = stream[:9]
+    # The length of safetensors' header comes first, whose low byte may look like the start of a pickle.
+    if head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] < len(stream):
+        return _parse_safetensors(path, stream)
     if head.startswith(b"PK\x03\x04"):
-        return torch_files.read_zip(file), None
+        return torch_files.read_zip(file)
     if head.startswith(_MAGIC_PICKLE):
         tree = pickle_machine.load(stream, CONSTRUCTORS)
         if tree == torch_files.LEGACY_MAGIC:
             stream.seek(0)
-            return torch_files.read_legacy(stream), None
+            return torch_files.read_legacy(stream)
         return _parse_paddle(resolve(tree))
-    if len(head) > 8 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < len(stream):
-        return _parse_safetensors(path, stream)
     if head.startswith(b"\x1f\x8b"):
         raise ValueError("a compressed archive; unpack it and name the file inside")
     raise ValueError("neither Paddle's, PyTorch's nor the safetensors format")
 
 
-def _parse_paddle(tree: Any) -> tuple[Any, str | None]:
+def _parse_paddle(tree: Any) -> Any:
     tree = rebuild(tree, _plain_tensor)
-    if not isinstance(tree, dict):
-        return tree, None
-    tree.pop(_PARAMETER_NAMES, None)
-    padding = tree.pop(PADDING_KEY, None)
-    for key, info in tree.pop(_BIG_PARAMETERS, {}).items():
-        tree[key] = np.concatenate([tree.pop(part) for part in info["slices"]]).reshape(info["OriginShape"])
-    return tree, padding
+    if isinstance(tree, dict):
+        for key, info in tree.pop(_BIG_PARAMETERS, {}).items():
+            tree[key] = np.concatenate([tree.pop(part) for part in info["slices"]]).reshape(info["OriginShape"])
+    return tree
 
 
 def _plain_tensor(node: Any) -> Any:
@@ -129,15 +131,16 @@ def _plain_tensor(node: Any) -> Any:
     return node
 
 
-def _parse_safetensors(path: Path, stream: mmap.mmap) -> tuple[dict[str, np.ndarray], str | None]:
+def _parse_safetensors(path: Path, stream: mmap.mmap) -> dict[str, Any]:
     safetensors = _safetensors(path)
-    arrays = {}
+    tree: dict[str, Any] = {}
     for name, tensor in safetensors.deserialize(stream[:]):
         if tensor["dtype"] not in _SAFETENSORS_DTYPES:
             raise ValueError(f"tensor {name} is of type {tensor['dtype']}")
-        arrays[name] = decode(tensor["data"], _SAFETENSORS_DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
+        tree[name] = decode(tensor["data"], _SAFETENSORS_DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
     with safetensors.safe_open(str(path), framework="numpy") as file:
-        return arrays, (file.metadata() or {}).get("padding")
+        padding = (file.metadata() or {}).get("padding")
+    return tree if padding is None else {**tree, PADDING_KEY: padding}
 
 
 def _safetensors(path: Path) -> Any:

@@ -196,7 +196,7 @@ def _check(fit: _Fit, part: Part, *, strict: bool, allow_partial: bool) -> None:
     if fit.larger and not allow_partial:
         _fail(
             report,
-            "these are the weights of another backbone, some of which has no place here; build the variant that they are for",
+            "these are another backbone's weights, with no place for some of them here; build the variant they are for",
         )
     if report.mismatched and not allow_partial:
         _fail(report, _explain_mismatch(report.mismatched))
