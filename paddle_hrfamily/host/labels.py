@@ -184,7 +184,8 @@ def _image_size(path: str) -> tuple[int, int]:
         return pixels.shape[1], pixels.shape[0]
     with image:
         size = image.size
-        if image.getexif().get(_EXIF_ORIENTATION) in _ROTATED:
+        # A PNG without EXIF data up front would be decoded in search of it.
+        if (image.format != "PNG" or "exif" in image.info) and image.getexif().get(_EXIF_ORIENTATION) in _ROTATED:
             size = size[::-1]
         if image.format == "PNG":
             image.verify()  # checksums only
