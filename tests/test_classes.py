@@ -48,7 +48,11 @@ def test_a_known_data_set_with_another_count_is_not_believed():
 
 
 def test_the_config_has_the_last_word():
-    config = {**of_type("Cityscapes", num_classes=2), "class_names": ["dry", "wet"], "class_colors": [[1, 2, 3], [4, 5, 6]]}
+    config = {
+        **of_type("Cityscapes", num_classes=2),
+        "class_names": ["dry", "wet"],
+        "class_colors": [[1, 2, 3], [4, 5, 6]],
+    }
     assert class_table(config) == ClassTable(("dry", "wet"), ((1, 2, 3), (4, 5, 6)))
     assert class_table({**config, "class_colors": None}).names == ("dry", "wet")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,22 +141,12 @@ def write_bytes(path: Path, data: bytes) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to, which takes its name at the end, and is removed if something fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    draft = Path(name)
+    draft = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
         yield draft
-        draft.chmod(0o666 & ~_umask())
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """What the user forbids new files; reading it means setting it, for a moment."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 class Video:

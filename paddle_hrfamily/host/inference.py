@@ -1,0 +1,107 @@
+"""One image in, one label map out, through a config's transforms and PaddleSeg's own inference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import paddle
+from paddleseg.core import infer
+from paddleseg.transforms import Compose
+
+from paddle_hrfamily.errors import UserError
+
+if TYPE_CHECKING:
+    from paddleseg.cvlibs import SegBuilder
+
+
+@dataclass(frozen=True)
+class InferenceOptions:
+    """How the network sees an image. Sizes are (width, height) in pixels, as PaddleSeg has them.
+
+    Attributes:
+        aug_pred: average over `scales` and flips.
+        is_slide: move a window of `crop_size` over the image by `stride`.
+    """
+
+    aug_pred: bool = False
+    scales: tuple[float, ...] = (1.0,)
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+    is_slide: bool = False
+    crop_size: tuple[int, int] | None = None
+    stride: tuple[int, int] | None = None
+
+    @classmethod
+    def read(cls, options: Mapping[str, Any]) -> InferenceOptions:
+        """From keys of that name, others being left alone. Raises UserError for values that make no sense."""
+        scales = options.get("scales", 1.0)
+        return cls(
+            aug_pred=bool(options.get("aug_pred")),
+            scales=_scales(scales if isinstance(scales, (list, tuple)) else [scales]),
+            flip_horizontal=bool(options.get("flip_horizontal")),
+            flip_vertical=bool(options.get("flip_vertical")),
+            is_slide=bool(options.get("is_slide")),
+            **(_window(options) if options.get("is_slide") else {}),
+        )
+
+
+def label_predictor(
+    model: paddle.nn.Layer, builder: SegBuilder, channels: int, options: InferenceOptions
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from an image (H, W, 3), RGB uint8, to its label map (H, W), int32.
+
+    `channels` is what the network takes: 3, or 1 for a grey image that is made of the RGB one.
+    """
+    if channels not in (1, 3):
+        raise UserError(f"pictures give 1 or 3 channels, and this network takes {channels}")
+    transforms = Compose(builder.val_transforms, img_channels=channels)
+    to_input = cv2.COLOR_RGB2GRAY if channels == 1 else cv2.COLOR_RGB2BGR
+    model.eval()
+
+    def predict(image: np.ndarray) -> np.ndarray:
+        data = transforms({"img": cv2.cvtColor(image, to_input).astype(np.float32)})
+        batch = paddle.to_tensor(data["img"][np.newaxis])  # (1, channels, h, w)
+        with paddle.no_grad():
+            label, _ = _infer(model, batch, data["trans_info"], options)  # (1, 1, H, W)
+        return label.numpy()[0, 0]
+
+    return predict
+
+
+def _infer(model: paddle.nn.Layer, batch: paddle.Tensor, trans_info: list, options: InferenceOptions) -> tuple:
+    window = {"is_slide": options.is_slide, "crop_size": options.crop_size, "stride": options.stride}
+    if not options.aug_pred:
+        return infer.inference(model, batch, trans_info=trans_info, **window)
+    return infer.aug_inference(
+        model,
+        batch,
+        trans_info=trans_info,
+        scales=list(options.scales),
+        flip_horizontal=options.flip_horizontal,
+        flip_vertical=options.flip_vertical,
+        **window,
+    )
+
+
+def _scales(values: Sequence[Any]) -> tuple[float, ...]:
+    if not values or not all(isinstance(value, (int, float)) and value > 0 for value in values):
+        raise UserError(f"scales {list(values)} must be numbers above 0, such as 0.75 1.0 1.25")
+    return tuple(float(value) for value in values)
+
+
+def _window(options: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    window = {}
+    for name in ("crop_size", "stride"):
+        size = options.get(name)
+        if not isinstance(size, (list, tuple)) or len(size) != 2 or not all(isinstance(s, int) and s > 0 for s in size):
+            raise UserError(f"is_slide needs --{name} WIDTH HEIGHT, such as --{name} 512 512; it is {size}")
+        window[name] = tuple(size)
+    if any(step > side for step, side in zip(window["stride"], window["crop_size"])):
+        raise UserError(
+            f"stride {window['stride']} is greater than crop_size {window['crop_size']}: pixels stay unseen"
+        )
+    return window
