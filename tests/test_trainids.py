@@ -48,34 +48,6 @@ def test_every_id():
     expected = np.full(34, 255)
     for train_id, ids in enumerate((7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)):
         expected[ids] = train_id
-        0,
-        1,
-        255,
-        255,
-        2,
-        3,
-        4,
-        255,
-        255,
-        255,
-        5,
-        255,
-        6,
-        7,
-        8,
-        9,
-        10,
-        11,
-        12,
-        13,
-        14,
-        15,
-        255,
-        255,
-        16,
-        17,
-        18,
-    ]
     assert trainids.to_train_ids(label).ravel().tolist() == expected.tolist()
     assert trainids.to_train_ids(np.full((1, 1), 255, np.uint8)).tolist() == [[255]]
     with pytest.raises(UserError, match=r"\[34, 200\] are no labelIds"):
