@@ -42,9 +42,7 @@ def fetch(source: str | os.PathLike[str]) -> Path:
         return _from_url(text)
     path = Path(text).expanduser()
     if not path.is_file():
-        raise UserError(
-            f"no weights file {text}; a path, a URL, {HUB_PREFIX}OWNER/REPO or a published name is expected"
-        )
+        raise UserError(f"no weights file {text}; give a path, a URL, {HUB_PREFIX}OWNER/REPO or a published name")
     return _from_local_archive(path) if _is_archive(path) else path
 
 

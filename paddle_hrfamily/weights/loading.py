@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NoReturn
 
 import numpy as np
@@ -23,6 +23,7 @@ Part = Literal["all", "backbone", "auto"]
 PARTS: tuple[Part, ...] = ("all", "backbone", "auto")
 
 Shape = tuple[int, ...]
+_SHOWN = 4  # names in a line of a report
 Source = "str | os.PathLike[str] | Mapping[str, Any]"
 
 
@@ -191,14 +192,14 @@ def _check_flavour(report: Report, padding: str | None) -> None:
 
 def _check(fit: _Fit, part: Part, *, strict: bool, allow_partial: bool) -> None:
     report = fit.report
-    if not report.matched:
+    if not report.matched and not report.mismatched:
         _fail(report, "nothing in it fits this network")
     if fit.larger and not allow_partial:
         _fail(
             report,
             "these are another backbone's weights, with no place for some of them here; build the variant they are for",
         )
-    if report.mismatched and not allow_partial:
+    if report.mismatched and not (allow_partial and report.matched):
         _fail(report, _explain_mismatch(report.mismatched))
     if report.missing and not allow_partial:
         if all(not fit.in_backbone(name) for name in report.missing):
@@ -230,9 +231,7 @@ def _is_classifier(name: str) -> bool:
 
 
 def _fail(report: Report, reason: str) -> NoReturn:
-    mismatched = report.mismatched[:3]
-    shown = Report(**{**vars(report), "mismatched": mismatched, "dropped": []})
-    raise UserError(f"{report.source}: {reason}\n{shown}")
+    raise UserError(f"{report.source}: {reason}\n{replace(report, dropped=[])}")
 
 
 def _as_type(array: np.ndarray, tensor: Any) -> Any:
@@ -249,6 +248,6 @@ def _by(shape: Shape) -> str:
     return "×".join(map(str, shape)) or "a number"
 
 
-def sample(keys: Sequence[str], count: int = 4) -> str:
+def sample(keys: Sequence[str], count: int = _SHOWN) -> str:
     """The first few of `keys` in words."""
     return ", ".join(keys[:count]) + (", …" if len(keys) > count else "")
