@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.weights import download, fetch, fetching, read, save
 from tests import torch_samples
 
+NOBODY = "http://127.0.0.1:1"  # where nobody listens
 BODY = np.random.RandomState(0).bytes(300_000)
 
 
@@ -325,13 +327,13 @@ def hub_cache(folder: Path, repository: str, file: str, data: bytes) -> None:
     snapshot.symlink_to(os.path.relpath(blob, snapshot.parent))
 
 
-def fetch_offline(source: str, home: Path) -> subprocess.CompletedProcess[str]:
+def fetch_from_hub(source: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own: the hub's library reads its environment once."""
     code = (
         "import sys\nfrom paddle_hrfamily.errors import UserError\nfrom paddle_hrfamily.weights import fetch\n"
         "try:\n    print(fetch(sys.argv[1]))\nexcept UserError as e:\n    sys.exit(str(e))\n"
     )
-    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, "HF_HOME": str(home), **environment}
     environment.pop("HF_HUB_CACHE", None)
     command = [sys.executable, "-c", code, source]
     root = Path(__file__).parent.parent
@@ -347,14 +349,56 @@ def test_the_hub_cache_answers_offline(tmp_path: Path, file: str | None) -> None
         tmp_path / "hf", "timm/some.model_in1k", file or "model.safetensors", (tmp_path / "w.safetensors").read_bytes()
     )
     suffix = f"/{file}" if file else ""
-    result = fetch_offline(f"hf-hub:timm/some.model_in1k{suffix}", tmp_path / "hf")
+    result = fetch_from_hub(f"hf-hub:timm/some.model_in1k{suffix}", tmp_path / "hf", HF_ENDPOINT=NOBODY)
     assert result.returncode == 0, result.stderr
     np.testing.assert_array_equal(read(result.stdout.strip())["w"], state["w"])
 
 
-def test_the_hub_offline_and_empty(tmp_path: Path) -> None:
+class Hub(http.server.BaseHTTPRequestHandler):
+    """The hub's answer for one file."""
+
+    def do_HEAD(self) -> None:
+        if self.path != "/timm/some.model_in1k/resolve/main/model.safetensors":
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("X-Repo-Commit", "1" * 40)
+        self.send_header("ETag", '"' + hashlib.sha256(BODY).hexdigest() + '"')
+        self.send_header("Content-Length", str(len(BODY)))
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.path = self.path.replace("1" * 40, "main")
+        self.do_HEAD()
+        self.wfile.write(BODY)
+
+    def log_message(self, *_: object) -> None:
+        """Keep the test's output clean."""
+
+
+def test_a_download_from_a_hub(tmp_path: Path) -> None:
     pytest.importorskip("huggingface_hub")
-    result = fetch_offline("hf-hub:timm/hrnet_w18.ms_aug_in1k", tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{httpd.server_port}"
+        result = fetch_from_hub("hf-hub:timm/some.model_in1k", tmp_path, HF_ENDPOINT=endpoint)
+        absent = fetch_from_hub("hf-hub:timm/some.model_in1k/none.pth", tmp_path, HF_ENDPOINT=endpoint)
+        httpd.shutdown()
+    assert result.returncode == 0, result.stderr
+    assert Path(result.stdout.strip()).read_bytes() == BODY
+    assert absent.returncode == 1
+    assert "cannot get none.pth of timm/some.model_in1k" in absent.stderr
+    again = fetch_from_hub("hf-hub:timm/some.model_in1k", tmp_path, HF_ENDPOINT=NOBODY)
+    assert again.stdout == result.stdout
+
+
+@pytest.mark.parametrize("environment", [{"HF_ENDPOINT": NOBODY}, {"HF_HUB_OFFLINE": "1"}])
+def test_no_hub_and_an_empty_cache(tmp_path: Path, environment: dict[str, str]) -> None:
+    """At once, and with nothing but the one line."""
+    pytest.importorskip("huggingface_hub")
+    start = time.monotonic()
+    result = fetch_from_hub("hf-hub:timm/hrnet_w18.ms_aug_in1k", tmp_path, **environment)
+    assert time.monotonic() - start < 15
     assert result.returncode == 1
     assert "cannot get model.safetensors of timm/hrnet_w18.ms_aug_in1k" in result.stderr
     assert "by hand from https://huggingface.co/timm/hrnet_w18.ms_aug_in1k" in result.stderr

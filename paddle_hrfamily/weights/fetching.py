@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.weights.download import download
+from paddle_hrfamily.weights.download import TIMEOUT_S, download
 from paddle_hrfamily.weights.files import atomic_file
 
 HUB_PREFIX = "hf-hub:"
@@ -136,7 +136,7 @@ def _is_weights(member: tarfile.TarInfo) -> bool:
 
 def _from_hub(source: str) -> Path:
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
     except ImportError as error:
         raise UserError(f"{source} needs huggingface_hub: pip install 'paddle_hrfamily[hub]'") from error
     match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:/(.+))?", source[len(HUB_PREFIX) :])
@@ -145,13 +145,18 @@ def _from_hub(source: str) -> Path:
             f"{source} names no repository of the hub: write {HUB_PREFIX}OWNER/REPO or {HUB_PREFIX}OWNER/REPO/FILE"
         )
     repository, file = match[1], match[2] or _HUB_FILE
+    cached = try_to_load_from_cache(repository, file)
+    if isinstance(cached, str):
+        return Path(cached)
     try:
+        # Without this question the download, on a machine with no connection, tries for half a minute and logs it.
+        get_hf_file_metadata(hf_hub_url(repository, file), timeout=TIMEOUT_S)
         return Path(hf_hub_download(repository, file))
     except Exception as error:  # its own errors, those of two HTTP libraries, and of the file system
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"cannot get {file} of {repository} from the Hugging Face hub: {reason}. Download it by hand from "
-            f"https://huggingface.co/{repository} and give the file's path instead"
+            f"cannot get {file} of {repository} from the Hugging Face hub: {reason.rstrip('.')}. Download it by hand "
+            f"from https://huggingface.co/{repository} and give the file's path instead"
         ) from error
 
 
