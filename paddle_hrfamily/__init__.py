@@ -15,7 +15,7 @@ _HOMES = {
     "UserError": "errors",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = ["UserError", "__version__", "create_model", "list_models", "load_weights"]
 
 
 def __getattr__(name: str) -> object:

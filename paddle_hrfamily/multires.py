@@ -19,7 +19,7 @@ from paddle_hrfamily.blocks import BasicBlock, Bottleneck, block_chain
 from paddle_hrfamily.layers import ConvBN, Padding, halve_channels, resize_as
 
 Features = dict[int, paddle.Tensor]
-# How a rejoining stream meets its skip (U-HRNet, figure 3): "A" adds them, "B" pools each over channel pairs and concatenates.
+# How a rejoining stream meets its skip (U-HRNet, figure 3): "A" adds, "B" averages channel pairs and concatenates.
 SkipFusion = Literal["A", "B"]
 
 
@@ -61,7 +61,8 @@ class Stem(nn.Layer):
 class Exchange(nn.Layer):
     """Every stream receives the sum of all, each brought to its resolution (HRNet section 3.3, figure 3).
 
-    Coarse to fine: 1×1 then bilinear resize; fine to coarse: strided 3×3 per halving, at the source's width until the last.
+    Coarse to fine: 1×1, then bilinear resize. Fine to coarse: a strided 3×3 per halving, at the source's width until
+    the last.
     """
 
     def __init__(self, strides: Sequence[int], layout: Layout, padding: Padding, align_corners: bool) -> None:
@@ -213,7 +214,7 @@ class MultiResNet(nn.Layer):
 def representation(feats: Sequence[paddle.Tensor], channel_pool: bool, align_corners: bool) -> paddle.Tensor:
     """All streams at the resolution of the first, concatenated: HRNetV2 (HRNet section 3.4, figure 4b).
 
-    With `channel_pool` each is first averaged over channel pairs (U-HRNet section 3.2.3): sum of channels, or half of it.
+    With `channel_pool` each is first averaged over channel pairs (U-HRNet section 3.2.3), for half the channels.
     """
     if channel_pool:
         feats = [halve_channels(x) for x in feats]

@@ -60,7 +60,7 @@ def test_stage_outputs_equal_the_official_code(shared: Path, name: str) -> None:
 
 
 def test_the_classification_networks_stem(shared: Path) -> None:
-    """ImageNet networks resize by nearest in their exchanges, so up to stage 1 they compute the same, then no longer."""
+    """ImageNet networks resize by nearest in their exchanges, so they compute the same up to stage 1 alone."""
     name = "hrnet_w18_cls_timm"
     fixture = fixtures(shared)
     model = create_model("hrnet_w18")

@@ -1,6 +1,6 @@
 """Export a trained network as a static graph, then run what was written and compare.
 
-    hrfamily export --config configs/quickstart.yml --model_path output/best_model/model.pdparams --save_dir output/inference_model
+    hrfamily export --config quickstart.yml --model_path output/best_model/model.pdparams --save_dir output/exported
     hrfamily export --config … --model_path … --input_shape 1 3 512 1024 --output_op softmax
 
 Writes model.pdmodel, model.pdiparams and deploy.yaml (transforms, shape, output, class names and colours).
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output_op",
         choices=OUTPUTS,
         default="argmax",
-        help="what the graph ends in: int32 label map, probabilities, or logits (none is the same) (default: %(default)s)",
+        help="what the graph ends in: int32 labels, probabilities, or logits, also called none (default: %(default)s)",
     )
     parser.add_argument("--for_fd", action="store_true", help="name the files inference.* as FastDeploy expects")
     parser.add_argument("--opts", nargs="+", help="change values of the config, as key=value")

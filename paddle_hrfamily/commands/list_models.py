@@ -1,7 +1,7 @@
 """List the models with their parameters and GFLOPs.
 
-    hrfamily list
-    hrfamily list 'uhrnet_*' --size 512 1024
+hrfamily list
+hrfamily list 'uhrnet_*' --size 512 1024
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pattern", nargs="?", default="*", help="a name, or a shell pattern (default: all)")
     parser.add_argument("--num_classes", type=int, default=19, help="classes of the head (default: %(default)s)")
     parser.add_argument(
-        "--size", type=int, nargs=2, default=(1024, 2048), metavar=("HEIGHT", "WIDTH"), help="image (default: 1024 2048)"
+        "--size",
+        type=int,
+        nargs=2,
+        default=(1024, 2048),
+        metavar=("HEIGHT", "WIDTH"),
+        help="default: 1024 2048",
     )
 
 
