@@ -88,6 +88,8 @@ def test_mmsegmentation_computes_the_same(shared: Path) -> None:
     model = create_model("hrnet_w18_small_v1", num_classes=19)
     report = load_weights(model, {"state_dict": None, **mmseg_names(fixture.state_dict(name))})
     assert (report.layout, report.missing, report.unexpected) == (MMSEG.name, [], [])
+    alone = load_weights(model, mmseg_names(fixture.state_dict(name)), part="backbone")
+    assert all(key.startswith("decode_head.") for key in alone.unexpected)
     model.eval()
     with paddle.no_grad():
         feats = model.backbone(paddle.to_tensor(fixture.input_image(name, "128x256")))

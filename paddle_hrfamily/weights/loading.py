@@ -156,8 +156,9 @@ class _Fit:
         """Fill the report for `part`, and return the tensors to load by the network's names."""
         report = self.report
         wanted = [name for name in self.state if part != "backbone" or self.in_backbone(name)]
-        for name in self.layout.zero_if_absent & set(self.state) - set(self.placed):
-            self.placed[name] = name, np.zeros(self.state[name].shape, "float32")
+        for name in self.layout.zero_if_absent & set(wanted) - set(self.placed):
+            if f"{name.rpartition('.')[0]}.weight" in self.placed:
+                self.placed[name] = name, np.zeros(self.state[name].shape, "float32")
         given = [name for name in wanted if name in self.placed]
         shapes = {name: (self.placed[name][1].shape, tuple(self.state[name].shape)) for name in given}
         wrong = [name for name, (theirs, ours) in shapes.items() if theirs != ours]
