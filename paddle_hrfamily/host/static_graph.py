@@ -62,7 +62,7 @@ def save(model: nn.Layer, shape: Sequence[int], output: str, prefix: Path) -> li
     model.eval()
     # The dynamic network's answers come first: to_static rewrites `forward` in place.
     expected = [(image, _logits(model, image)) for image in _images(shape)]
-    spec = paddle.static.InputSpec(list(shape), "float32", name="image")
+    spec = paddle.static.InputSpec(list(shape), "float32", name="x")  # the name in PaddleSeg's TensorRT settings
     with _program_form():
         graph = paddle.jit.to_static(Deployed(model, output), input_spec=[spec], full_graph=True)
         graph.eval()
