@@ -23,6 +23,10 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
+    if name != "UserError":
+        from paddle_hrfamily.host.environment import require_paddle
+
+        require_paddle()
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "val": "val",
     "predict": "predict",
     "export": "export",
+    "curves": "curves",
     "list": "list_models",
     "convert": "convert",
     "trainids": "trainids",

@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Count each network from its shapes and print its row at once."""
+    from paddle_hrfamily.host import environment
+
+    environment.require_paddle()
     from paddle_hrfamily import zoo
     from paddle_hrfamily.complexity import complexity
 

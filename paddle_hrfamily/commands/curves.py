@@ -1,0 +1,87 @@
+"""Draw loss and validation mIoU of training runs into one picture.
+
+    hrfamily curves output/uhrnet_w18_small_camvid output/hrnet_w18_small_v2_camvid --save curves.png
+
+Reads the VisualDL logs that `hrfamily train --use_vdl` leaves in its folder; a resumed run's logs are put together.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from paddle_hrfamily.errors import UserError
+
+PANELS = {"Train/loss": "training loss", "Evaluate/mIoU": "validation mIoU"}
+SMOOTHED = "Train/loss"
+WINDOW = 5  # log lines that the loss is averaged over; the single values stay visible, pale
+
+Curve = dict[int, float]  # iteration -> value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder that a training wrote (its --save_dir)"
+    )
+    parser.add_argument("--save", type=Path, default=Path("curves.png"), help="picture to write (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read every run before the first line is drawn."""
+    curves = {folder: {tag: read_curve(folder, tag) for tag in PANELS} for folder in args.runs}
+    try:
+        draw(curves, args.save)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--save {args.save}: {error}") from error
+    for folder, by_tag in curves.items():
+        for tag, what in PANELS.items():
+            if by_tag[tag]:
+                last = max(by_tag[tag])
+                print(f"{folder.name}: {what} {by_tag[tag][last]:.4f} at iteration {last}")
+    print(f"drawn into {args.save}")
+
+
+def read_curve(folder: Path, tag: str) -> Curve:
+    """The values of a VisualDL tag by iteration; where a run was resumed, what it logged last counts.
+
+    Raises:
+        UserError: the folder holds no log.
+    """
+    from visualdl import LogReader
+
+    logs = sorted(folder.glob("vdlrecords.*.log"))
+    if not logs:
+        raise UserError(f"{folder} holds no VisualDL log; train with --use_vdl --save_dir {folder}")
+    curve: Curve = {}
+    for log in logs:
+        reader = LogReader(file_path=str(log))
+        if tag in reader.get_tags().get("scalar", []):
+            curve.update({record.id: record.value for record in reader.get_data("scalar", tag)})
+    return dict(sorted(curve.items()))
+
+
+def draw(curves: dict[Path, dict[str, Curve]], file: Path) -> None:
+    """One panel a tag, one colour a run."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(PANELS), figsize=(11, 4), layout="constrained")
+    for axis, (tag, what) in zip(axes, PANELS.items()):
+        for color, (folder, by_tag) in zip(pyplot.cm.tab10.colors, curves.items()):
+            steps, values = list(by_tag[tag]), list(by_tag[tag].values())
+            if tag == SMOOTHED:
+                axis.plot(steps, values, color=color, alpha=0.25)
+                values = _running_mean(values)
+            axis.plot(steps, values, color=color, label=folder.name, marker="" if tag == SMOOTHED else "o")
+        axis.set(title=what, xlabel="iteration", ylim=(0, None))
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)
+
+
+def _running_mean(values: list[float]) -> list[float]:
+    windows = (values[max(0, end - WINDOW) : end] for end in range(1, len(values) + 1))
+    return [sum(window) / len(window) for window in windows]
