@@ -34,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from paddle_hrfamily.host import environment
+
+    environment.require_paddle()
     from paddle_hrfamily import weights
     from paddle_hrfamily.weights.files import SUFFIXES, open_weights
     from paddle_hrfamily.weights.loading import canonical
