@@ -52,6 +52,7 @@ def restore_optimizer(
     content = _read(path)
     schedule = content.pop("LR_Scheduler", None)
     masters = content.pop("master_weights", None)
+    content.pop(_NAMES, None)
     known = {*renamed, *current.values()}
     strangers = [key for key in content if _owner(key, known) is None]
     if strangers:

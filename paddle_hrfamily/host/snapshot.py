@@ -46,8 +46,9 @@ class State:
 
 def write_whole(path: Path, write: Callable[[str], object]) -> None:
     """Have `write(name)` write a file that becomes `path` only once all of it is on the disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")  # always the same, so that what a kill leaves behind goes next time
     path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.unlink(missing_ok=True)
     try:
         write(str(temporary))
         _flush(temporary)
