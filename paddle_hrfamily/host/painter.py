@@ -44,7 +44,7 @@ def paint_street(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.nd
     scene = _Scene(rng, width * _OVERSAMPLING, height * _OVERSAMPLING)
     scene.paint()
     image = cv2.resize(_photograph(rng, scene.image), size, interpolation=cv2.INTER_AREA)
-    image += rng.normal(0, rng.uniform(2, 7), image.shape)  # the sensor's noise
+    image += rng.normal(0, rng.uniform(2, 5), image.shape)  # the sensor's noise
     label = scene.label[::_OVERSAMPLING, ::_OVERSAMPLING].copy()
     label[:, [0, -1]] = IGNORE
     return np.clip(image, 0, 255).astype(np.uint8), label
@@ -62,7 +62,7 @@ class _Street:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> _Street:
         left, right = -rng.uniform(2.0, 5.5), rng.uniform(2.0, 5.5)
-        return cls(left, right, left - rng.uniform(2.2, 5.0), right + rng.uniform(2.2, 5.0))
+        return cls(left, right, left - rng.uniform(2.8, 5.5), right + rng.uniform(2.8, 5.5))
 
     def edges(self, side: int) -> tuple[float, float]:
         return (self.left, self.left_front) if side < 0 else (self.right, self.right_front)
@@ -73,7 +73,7 @@ class _Scene:
         self.rng, self.width, self.height = rng, width, height
         self.image = np.zeros((height, width, 3), np.float32)
         self.label = np.full((height, width), SKY, np.uint8)
-        self.focal = width * rng.uniform(0.65, 0.95)
+        self.focal = width * rng.uniform(0.75, 1.1)
         self.center = width * rng.uniform(0.35, 0.65)
         self.horizon = height * rng.uniform(0.42, 0.6)
         self.eye = rng.uniform(1.3, 2.2)
@@ -191,7 +191,7 @@ class _Scene:
             while z < _FAR:
                 length = rng.uniform(6, 18)
                 if rng.random() < 0.8:
-                    house = self._house(side, front + side * rng.uniform(0, 2.5), max(z, _NEAR), z + length)
+                    house = self._house(side, front + side * rng.uniform(0, 1.5), max(z, _NEAR), z + length)
                     things.append((z + length / 2, house))
                 else:
                     for _ in range(3):
@@ -200,7 +200,7 @@ class _Scene:
                         if depth > 4:
                             things.append((depth, self._tree(x, depth)))
                 z += length + rng.uniform(0, 3) * (rng.random() < 0.4)
-            for depth in np.arange(rng.uniform(5, 14), 50, rng.uniform(7, 22)):
+            for depth in np.arange(rng.uniform(5, 14), 40, rng.uniform(7, 18)):
                 if rng.random() < 0.45:
                     things.append((depth, self._tree(edge + side * rng.uniform(0.7, 1.4), depth)))
         return things
@@ -231,7 +231,7 @@ class _Scene:
 
     def _tree(self, x: float, z: float) -> Callable[[], None]:
         rng = self.rng
-        trunk, crown = rng.uniform(1.4, 2.8), rng.uniform(0.9, 2.3)
+        trunk, crown = rng.uniform(1.4, 2.8), rng.uniform(1.2, 2.6)
         bark = np.array([rng.uniform(60, 95), rng.uniform(48, 75), rng.uniform(35, 55)])
         leaf = np.array([rng.uniform(35, 110), rng.uniform(75, 135), rng.uniform(25, 60)])
         blobs = [
@@ -257,7 +257,7 @@ class _Scene:
             edge = street.edges(side)[0]
             lanes = [((middle + edge) / 2, 0.45, 9.0)] + ([(edge - side * 1.1, 0.6, 5.5)] if parked else [])
             for x, share, spacing in lanes:
-                for z in np.arange(rng.uniform(4.5, 12), 45, spacing):
+                for z in np.arange(rng.uniform(4.5, 12), 34, spacing):
                     if rng.random() < share:
                         depth = z + rng.uniform(0, 2)
                         things.append((depth, self._car(x + rng.uniform(-0.2, 0.2), depth, rear=side > 0)))
@@ -345,7 +345,7 @@ class _Scene:
         rng, things = self.rng, []
         for side in (-1, 1):
             edge = self.street.edges(side)[0]
-            for z in np.arange(rng.uniform(4, 9), 24, rng.uniform(5, 11)):
+            for z in np.arange(rng.uniform(4, 8), 18, rng.uniform(4, 9)):
                 if rng.random() < 0.7:
                     things.append((z, self._pole(side, edge + side * rng.uniform(0.35, 0.6), z)))
         return things
@@ -354,7 +354,7 @@ class _Scene:
         rng = self.rng
         kind = rng.integers(3)
         metal = _grey(rng, 50, 150)
-        tall, half = rng.uniform(2.6, 4.2) + 2.5 * (kind == 0), rng.uniform(0.1, 0.18)
+        tall, half = rng.uniform(2.6, 4.2) + 2.5 * (kind == 0), rng.uniform(0.13, 0.22)
         sign = (np.array([205.0, 30, 35]), np.array([30.0, 70, 190]), np.array([240.0, 205, 40]))[rng.integers(3)]
 
         def paint() -> None:
@@ -363,8 +363,8 @@ class _Scene:
                 arm = [(x, tall, z), (x - side * 1.4, tall, z), (x - side * 1.4, tall - 0.22, z), (x, tall - 0.16, z)]
                 self.fill(arm, metal, POLE)
             elif kind == 1:
-                self.ellipse((x, tall, z), (0.42, 0.42), sign, POLE)
-                self.fill(self.facing(x, z, tall - 0.1, tall + 0.1, 0.28), _grey(rng, 235, 250), None)
+                self.ellipse((x, tall, z), (0.5, 0.5), sign, POLE)
+                self.fill(self.facing(x, z, tall - 0.12, tall + 0.12, 0.34), _grey(rng, 235, 250), None)
             else:  # traffic lights
                 self.fill(self.facing(x, z, tall - 0.55, tall + 0.55, 0.24), _grey(rng, 20, 45), POLE)
                 lit = rng.integers(3)
@@ -402,7 +402,7 @@ def _photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     light *= 1 - rng.uniform(0, 0.2) * (x**2 + y**2)
     cast = rng.uniform(0.9, 1.1, 3) * rng.uniform(0.6, 1.15)
     image = np.clip(image, 0, 255) * (light[..., None] * cast)
-    return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.6)).astype(np.float64)
+    return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.3)).astype(np.float64)
 
 
 def _fractal(rng: np.random.Generator, height: int, width: int, cells: tuple[int, ...]) -> np.ndarray:
