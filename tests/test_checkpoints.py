@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -354,6 +355,28 @@ def test_older_checkpoints_count_when_resuming_and_are_left_alone_otherwise(tmp_
     resumed = checkpoints.Run(arguments(tmp_path, resume_model="latest"))
     assert list(resumed._older_checkpoints()) == [str(tmp_path / "iter_5"), str(tmp_path / "iter_10")]
     assert list(checkpoints.Run(arguments(tmp_path))._older_checkpoints()) == []
+
+
+def test_the_loss_scale_of_fp16_survives(tmp_path, monkeypatch):
+    class Enabled(paddle.amp.GradScaler):
+        """Without a GPU Paddle's scaler turns itself off, and keeps nothing."""
+
+        def __init__(self, **options: object) -> None:
+            super().__init__(**options)
+            self._enable, self._scale = True, paddle.to_tensor([512.0])
+            self._incr_ratio, self._decr_ratio, self._use_dynamic_loss_scaling = 2.0, 0.5, True
+            self._incr_every_n_steps, self._decr_every_n_nan_or_inf = 1000, 2
+            self._incr_count, self._decr_count = 7, 1
+
+    monkeypatch.setattr(paddle.amp, "GradScaler", Enabled)
+    first = checkpoints.Run(arguments(tmp_path))
+    before = first._grad_scaler(init_loss_scaling=1024)
+    first.steps = SimpleNamespace(iteration=3)
+    for name in NAMES:
+        first._save({"x": paddle.ones([1])}, str(tmp_path / "iter_3" / name))
+    again = checkpoints.Run(arguments(tmp_path, resume_model="latest"))
+    monkeypatch.setattr(Enabled, "__init__", lambda self, **_: setattr(self, "_enable", True))
+    assert again._grad_scaler().state_dict() == before.state_dict() != {}
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_and_a_file_survives(tmp_path):

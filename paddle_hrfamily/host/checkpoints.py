@@ -69,7 +69,9 @@ class Run:
         self.log = logger
         self.save_dir = Path(arguments["save_dir"])
         self.iters = arguments["iters"]
-        _check_writable(self.save_dir)
+        self.writes = paddle.distributed.ParallelEnv().local_rank == 0  # as in the loop
+        if self.writes:
+            _check_writable(self.save_dir)
         keys = (BEST, EMA_BEST) if arguments.get("use_ema") else (BEST,)
         self.files = (PARAMETERS, OPTIMIZER, EMA_PARAMETERS)[: len(keys) + 1]
         self.folder, self.resumed = self._find(arguments["resume_model"])
@@ -141,7 +143,8 @@ class Run:
         """The best scores whose models are on the disk; a kill may have come between a checkpoint and its copy."""
         best = {}
         for key, (iteration, score) in state.best.items():
-            if iteration == state.iteration and self.folder and self.folder.name not in (BEST, EMA_BEST):
+            unsure = iteration == state.iteration and self.folder and self.folder.name not in (BEST, EMA_BEST)
+            if unsure and self.writes:
                 self._publish(key, self.folder, tuple(state.files))
             if (self.save_dir / key / _parameters_of(key)).is_file():
                 best[key] = (iteration, score)
@@ -177,8 +180,7 @@ class Run:
     def _grad_scaler(self, **options: object) -> paddle.amp.GradScaler:
         self.scaler = paddle.amp.GradScaler(**options)
         if self.resumed.scaler:
-            state = dict(self.resumed.scaler)
-            self.scaler.load_state_dict({**state, "scale": np.array([state["scale"]], dtype="float32")})
+            self.scaler.load_state_dict(self.resumed.scaler)
         return self.scaler
 
     def _finite(self, loss: paddle.Tensor) -> float:
@@ -234,7 +236,7 @@ class Run:
                 if score > self.state.best.get(key, (0, -1.0))[1]:
                     self.state.best[key] = (self.state.iteration, score)
             if self.scaler is not None:
-                self.state.scaler = {k: float(v) for k, v in self.scaler.state_dict().items()}
+                self.state.scaler = {key: np.asarray(value).tolist() for key, value in self.scaler.state_dict().items()}
             snapshot.seal(path.parent, self.state, self.files)
 
     def _save_best(self, key: str) -> None:

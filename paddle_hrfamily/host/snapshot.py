@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 STATE_FILE = "state.json"
 PARAMETERS, OPTIMIZER, EMA_PARAMETERS = "model.pdparams", "model.pdopt", "ema_model.pdparams"
@@ -39,7 +40,7 @@ class State:
     batch_size: int | None = None
     ranks: int | None = None
     best: dict[str, tuple[int, float]] = field(default_factory=dict)
-    scaler: dict[str, float] | None = None
+    scaler: dict[str, Any] | None = None
     versions: dict[str, str] = field(default_factory=dict)
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
 
