@@ -52,15 +52,12 @@ def run(args: argparse.Namespace) -> None:
     from paddle_hrfamily.host import environment
 
     environment.require_paddle()
-    from paddle_hrfamily.host import registry, settings, static_graph
+    from paddle_hrfamily.host import registry, settings, static_graph, trained
     from paddle_hrfamily.host.classes import class_table
-    from paddle_hrfamily.weights import load_weights
 
     registry.register()
     config = settings.load(args.config, opts=args.opts)
-    model = settings.builder(config).model
-    if args.model_path:
-        print(load_weights(model, args.model_path))
+    _, model = trained.network(config, trained.weights_file(args.model_path))
     shape = _input_shape(args.input_shape, settings.in_channels(config))
     output = "none" if args.output_op == "logits" else args.output_op
     stem, description = ("inference", "inference.yml") if args.for_fd else ("model", "deploy.yaml")

@@ -45,10 +45,8 @@ def run(args: argparse.Namespace) -> int:
     environment.require_paddle()
     from paddleseg.utils import utils
 
-    from paddle_hrfamily.commands.val import _weights_file
-    from paddle_hrfamily.host import images, inference, prediction, registry, settings
+    from paddle_hrfamily.host import images, inference, prediction, registry, settings, trained
     from paddle_hrfamily.host.classes import class_table
-    from paddle_hrfamily.weights import load_weights
 
     registry.register()
     config = settings.load(args.config, opts=args.opts)
@@ -58,15 +56,12 @@ def run(args: argparse.Namespace) -> int:
     path = _image_path(args.image_path)
     video = path.suffix.lower() in images.VIDEO_SUFFIXES
     sources = images.Video(path) if video else images.find_sources(path)
-    weights = _weights_file(args.model_path)
+    weights = trained.weights_file(args.model_path)
     if weights is None and not config.model_cfg.get("pretrained"):
         raise UserError("--model_path is missing: the network would predict with random weights")
 
     utils.set_device(args.device)
-    builder = settings.builder(config)
-    model = builder.model
-    if weights:
-        print(load_weights(model, weights))
+    builder, model = trained.network(config, weights)
     predict = inference.label_predictor(model, builder, settings.in_channels(config), how)
     drawing = prediction.Drawing(table, args.opacity, legend=not args.no_legend)
     work = prediction.predict_video if video else prediction.predict_pictures

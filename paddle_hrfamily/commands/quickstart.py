@@ -63,15 +63,12 @@ def _run(command: str, rest: list[str]) -> int:
 
 def draw_panels(weights: str, folder: Path, count: int) -> Path:
     """Write image | truth | prediction of the first `count` validation scenes as PNG into `folder`."""
-    from paddle_hrfamily.host import draw, images, settings
+    from paddle_hrfamily.host import draw, images, settings, trained
     from paddle_hrfamily.host.classes import class_table
     from paddle_hrfamily.host.inference import InferenceOptions, label_predictor
-    from paddle_hrfamily.weights import load_weights
 
     config = settings.load(CONFIG)
-    builder = settings.builder(config)
-    model = builder.model
-    load_weights(model, weights)
+    builder, model = trained.network(config, weights)
     predict = label_predictor(model, builder, settings.in_channels(config), InferenceOptions())
     table = class_table(config.dic)
     dataset = builder.val_dataset

@@ -51,27 +51,24 @@ def run(args: argparse.Namespace) -> None:
     from paddleseg.utils import logger, utils
 
     from paddle_hrfamily.commands.train import look_at_labels
-    from paddle_hrfamily.host import registry, settings, snapshot
+    from paddle_hrfamily.host import registry, settings, snapshot, trained
     from paddle_hrfamily.host.overlay import accepted
-    from paddle_hrfamily.weights import load_weights
 
     registry.register()
     config = settings.load(args.config, opts=args.opts)
     settings.use_data_format(config, args.data_format)
     inference = _inference(config.test_config, args)
-    weights = _weights_file(args.model_path)
+    weights = trained.weights_file(args.model_path)
     _check_json(args.json)
-    builder = settings.builder(config)
 
     utils.show_env_info()
     utils.show_cfg_info(config)
     utils.set_device(args.device)
-    dataset, model = builder.val_dataset, builder.model
-    look_at_labels(dataset)
     if weights is None:
         logger.warning("No --model_path: the network is evaluated as the config initialises it")
-    else:
-        logger.info(str(load_weights(model, weights)))
+    builder, model = trained.network(config, weights)
+    dataset = builder.val_dataset
+    look_at_labels(dataset)
 
     arguments = {
         "model": model,
@@ -102,16 +99,6 @@ def _inference(config: dict[str, Any], args: argparse.Namespace) -> dict[str, An
             if not isinstance(size, (list, tuple)) or len(size) != 2 or min(size) < 1:
                 raise UserError(f"--is_slide needs --{name} WIDTH HEIGHT, as --{name} 1024 512; it is {size}")
     return settings
-
-
-def _weights_file(source: str | None) -> str | None:
-    """A checkpoint folder stands for the parameters in it."""
-    if source is None or not Path(source).is_dir():
-        return source
-    for name in ("model.pdparams", "ema_model.pdparams"):
-        if (Path(source) / name).is_file():
-            return str(Path(source) / name)
-    raise UserError(f"--model_path {source} is a folder without model.pdparams; name the file with the weights")
 
 
 def _check_json(path: str | None) -> None:

@@ -111,6 +111,16 @@ def requirements_agree(facts: Facts) -> Finding | None:
     return Finding("warning", "; ".join(facts.conflicts), "pip install --force-reinstall 'paddle_hrfamily[cpu]'")
 
 
+def protobuf_fits(facts: Facts) -> Finding | None:
+    if facts.paddle is None or numbers(facts.paddle) >= (3,) or numbers(facts.versions.get("protobuf") or "0") < (7,):
+        return None
+    return Finding(
+        "warning",
+        f"protobuf {facts.versions['protobuf']} lacks what Paddle 2.6 reads when several processes train together",
+        "pip install 'protobuf<7'",
+    )
+
+
 def no_paddleslim(facts: Facts) -> Finding | None:
     if not (facts.versions.get("paddleslim") and facts.versions.get("paddleseg")):
         return None
@@ -221,7 +231,7 @@ def shared_memory_suffices(facts: Facts) -> Finding | None:
 CHECKS: tuple[Callable[[Facts], Finding | None], ...] = (
     python_is_supported, paddle_is_installed, one_paddle_only, paddleseg_is_2_8, paddleseg_is_whole, numpy_fits,
     imports_succeed, gpu_has_machine_code, hook_took_effect, hook_is_active, zlib_before_paddle, paddle_is_tested,
-    requirements_agree, no_paddleslim, one_opencv_only, gpu_is_seen, shared_memory_suffices, gpu_is_used,
+    requirements_agree, protobuf_fits, no_paddleslim, one_opencv_only, gpu_is_seen, shared_memory_suffices, gpu_is_used,
     json_models_run,
 )  # fmt: skip
 
