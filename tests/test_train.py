@@ -7,12 +7,15 @@ import hashlib
 import json
 import re
 
+import paddle
 import pytest
 
 from paddle_hrfamily.__main__ import main
 from paddle_hrfamily.commands import train, val
+from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.host import snapshot
-from paddle_hrfamily.weights import read
+from paddle_hrfamily.weights import load_weights, read
+from paddle_hrfamily.zoo import create_model
 from tests import tiny
 
 # Every flag of PaddleSeg 2.8.0's tools, with type and default.
@@ -185,3 +188,30 @@ def test_two_runs_with_one_seed_are_the_same_and_another_differs(tmp_path, capsy
 
     config = tiny.config(tmp_path)
     assert losses(1) == losses(1) != losses(2)
+
+
+@pytest.fixture(scope="module")
+def padded_run(tmp_path_factory):
+    """Two iterations of an HRNet that pads as PaddleSeg's does, and two more after a resume."""
+    folder = tmp_path_factory.mktemp("padded")
+    backbone = {"type": "HRNet", "variant": "W18_Small_V1", "padding": "same"}
+    loss = {"types": [{"type": "CrossEntropyLoss"}], "coef": [1]}
+    config = tiny.config(folder, model={"type": "HRNetSeg", "num_classes": 3, "backbone": backbone}, loss=loss)
+    for iters in (2, 4):
+        arguments = ("--iters", str(iters), "--save_interval", "2", "--resume_model", "latest", "--device", "cpu")
+        save_dir = ("--save_dir", str(folder / "output"))
+        assert main(["train", "--config", str(config), *arguments, *save_dir]) == 0
+    return folder / "output" / "iter_4" / "model.pdparams"
+
+
+def test_a_trained_network_remembers_its_padding(padded_run):
+    load_weights(create_model("hrnet_w18_small_v1", num_classes=3, padding="same"), padded_run)
+    with pytest.raises(UserError, match="trained with padding 'same'"):
+        load_weights(create_model("hrnet_w18_small_v1", num_classes=3), padded_run)
+
+
+def test_paddle_itself_reads_what_training_saves(padded_run):
+    model = create_model("hrnet_w18_small_v1", num_classes=3, padding="same")
+    missing, unexpected = model.set_state_dict(paddle.load(str(padded_run)))
+    assert not missing
+    assert unexpected == ["padding@@"]

@@ -22,8 +22,10 @@ from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.host import snapshot
 from paddle_hrfamily.host.order import SeededDataset, SeededSteps, StepSampler
 from paddle_hrfamily.host.overlay import Overlay, borrowed, core_module, wrap
-from paddle_hrfamily.host.restore import restore_ema, restore_model, restore_optimizer
+from paddle_hrfamily.host.restore import NAME_TABLE, restore_ema, restore_model, restore_optimizer
 from paddle_hrfamily.host.snapshot import EMA_PARAMETERS, OPTIMIZER, PARAMETERS, STATE_FILE, State
+from paddle_hrfamily.layers import PADDINGS
+from paddle_hrfamily.weights.files import PADDING_KEY
 
 LATEST = "latest"
 BEST, EMA_BEST = "best_model", "ema_best_model"
@@ -68,6 +70,7 @@ class Run:
 
         self.log = logger
         self.save_dir = Path(arguments["save_dir"])
+        self.padding = getattr(getattr(arguments["model"], "backbone", None), "padding", None)
         self.iters = arguments["iters"]
         self.writes = paddle.distributed.ParallelEnv().local_rank == 0  # as in the loop
         if self.writes:
@@ -229,6 +232,8 @@ class Run:
     def _save_checkpoint(self, content: object, path: Path) -> None:
         if path.name == self.files[0]:
             snapshot.begin(path.parent)
+        if path.name != OPTIMIZER:
+            content = self._with_padding(content)
         snapshot.write_whole(path, lambda name: paddle.save(content, name))
         if path.name == self.files[-1]:
             self.state.iteration = self.steps.iteration
@@ -238,6 +243,13 @@ class Run:
             if self.scaler is not None:
                 self.state.scaler = {key: np.asarray(value).tolist() for key, value in self.scaler.state_dict().items()}
             snapshot.seal(path.parent, self.state, self.files)
+
+    def _with_padding(self, tensors: dict[str, paddle.Tensor]) -> dict[str, object]:
+        """With the padding that they were trained with, which no name tells; the rest as `paddle.save` makes it."""
+        if self.padding not in PADDINGS:
+            return tensors
+        arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
+        return {**arrays, NAME_TABLE: {key: t.name for key, t in tensors.items()}, PADDING_KEY: self.padding}
 
     def _save_best(self, key: str) -> None:
         """The loop's idea of the best starts anew at every resume; ours does not."""

@@ -12,8 +12,9 @@ import paddle
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.host.snapshot import EMA_PARAMETERS, OPTIMIZER, PARAMETERS
 from paddle_hrfamily.weights import read_object
+from paddle_hrfamily.weights.files import PADDING_KEY
 
-_NAMES = "StructuredToParameterName@@"  # paddle.save's table: key in the state dict -> the parameter's own name
+NAME_TABLE = "StructuredToParameterName@@"  # paddle.save's table: key in the state dict -> the parameter's own name
 
 
 def restore_model(model: paddle.nn.Layer, folder: Path) -> dict[str, str]:
@@ -23,7 +24,8 @@ def restore_model(model: paddle.nn.Layer, folder: Path) -> dict[str, str]:
         UserError: another network's checkpoint, or a file that is no checkpoint.
     """
     content = _read(folder / PARAMETERS)
-    names = content.pop(_NAMES, {})
+    names = content.pop(NAME_TABLE, {})
+    content.pop(PADDING_KEY, None)
     _fill(model, content, folder / PARAMETERS)
     return names
 
@@ -31,7 +33,8 @@ def restore_model(model: paddle.nn.Layer, folder: Path) -> dict[str, str]:
 def restore_ema(model: paddle.nn.Layer, folder: Path) -> None:
     """Set every parameter and buffer of the averaged model. Raises UserError as `restore_model`."""
     content = _read(folder / EMA_PARAMETERS)
-    content.pop(_NAMES, None)
+    content.pop(NAME_TABLE, None)
+    content.pop(PADDING_KEY, None)
     _fill(model, content, folder / EMA_PARAMETERS)
 
 
@@ -52,7 +55,7 @@ def restore_optimizer(
     content = _read(path)
     schedule = content.pop("LR_Scheduler", None)
     masters = content.pop("master_weights", None)
-    content.pop(_NAMES, None)
+    content.pop(NAME_TABLE, None)
     known = {*renamed, *current.values()}
     strangers = [key for key in content if _owner(key, known) is None]
     if strangers:
