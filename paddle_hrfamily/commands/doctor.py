@@ -44,8 +44,8 @@ def _overview(facts: object) -> dict[str, object]:
             "computes on": facts.probed.get("computation", {}).get("device"),
         },
         "environment": {
-            name: os.environ.get(name)
-            for name in (environment.THREADS, "MKL_DEBUG_CPU_TYPE", "CUDA_VISIBLE_DEVICES", "PADDLE_HRFAMILY_DISABLE")
+            name: environment.choices().get(name) or os.environ.get(name)
+            for name in (environment.THREADS, environment.MKL, "CUDA_VISIBLE_DEVICES", "PADDLE_HRFAMILY_DISABLE")
         },
         "hook": "active" if facts.hooked else "off",
         "paddleseg from": facts.probed.get("paddleseg", {}).get("file"),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from paddle_hrfamily.errors import UserError
 
-THREADS = "OMP_NUM_THREADS"
+THREADS, MKL = "OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE"
 # What OMP_NUM_THREADS was last set to without the user: Paddle writes 1 into it, and child processes inherit that.
 AUTOMATIC = "PADDLE_HRFAMILY_AUTO_THREADS"
 
@@ -38,19 +38,27 @@ def prepare() -> None:
 
     MKL looks at its variable when it first computes, not when it is loaded, and threads can be set at any time.
     """
+    chosen = choices()
     before_paddle()
-    if is_amd():
-        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
+    if MKL in chosen:
+        os.environ[MKL] = chosen[MKL]
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="No ccache found")  # of no interest: nothing is compiled here
             from paddle.base import core
     except ImportError:  # missing, or broken: whoever imports it next gets the full story
         return
+    if THREADS in chosen:
+        os.environ[THREADS] = os.environ[AUTOMATIC] = chosen[THREADS]
+        core.set_num_threads(int(chosen[THREADS]))
+
+
+def choices() -> dict[str, str]:
+    """The variables that are set for computing, because the user has not set them."""
+    chosen = {MKL: "5"} if is_amd() and MKL not in os.environ else {}
     if _threads_are_automatic():
-        threads = max(1, physical_cores() // _local_processes())
-        os.environ[THREADS] = os.environ[AUTOMATIC] = str(threads)
-        core.set_num_threads(threads)
+        chosen[THREADS] = str(max(1, physical_cores() // _local_processes()))
+    return chosen
 
 
 def before_paddle() -> None:
