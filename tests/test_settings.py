@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.host import settings
@@ -207,3 +208,12 @@ def test_only_one_model_takes_another_layout(write):
 
 def test_image_channels_come_from_the_network(write):
     assert settings.in_channels(settings.load(write())) == 3
+
+
+def test_cityscapes_with_label_ids_alone_is_recognised_by_name(tmp_path):
+    for folder, name in (("leftImg8bit", "a_leftImg8bit"), ("gtFine", "a_gtFine_labelIds")):
+        (tmp_path / folder / "train" / "town").mkdir(parents=True)
+        Image.new("L", (64, 32)).save(tmp_path / folder / "train" / "town" / f"{name}.png")
+    config = settings.load("hrnet_w48_cityscapes.yml", opts=[f"train_dataset.dataset_root={tmp_path}"])
+    with pytest.raises(UserError, match=f"labelTrainIds are missing; make them: hrfamily trainids {tmp_path}"):
+        _ = settings.builder(config).train_dataset

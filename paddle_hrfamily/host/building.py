@@ -50,7 +50,7 @@ def builder_class() -> type[SegBuilder]:
                 raise UserError(f"{where}: the key type is missing, which names the component to build")
             _check_arguments(where, self.load_component_class(cfg["type"]), cfg)
             try:
-                return super().build_component(cfg)
+                return _not_empty(super().build_component(cfg))
             except RuntimeError as error:  # "Tried to create …", around what the component raised
                 cause = error.__context__
                 if isinstance(cause, UserError):
@@ -65,6 +65,14 @@ def builder_class() -> type[SegBuilder]:
         build = _explained(part, vars(SegBuilder)[part].func)
         setattr(Builder, part, CachedProperty(_named(build) if part == "val_dataset" else build))
     return Builder
+
+
+def _not_empty(component: Any) -> Any:
+    from paddle_hrfamily.host.labels import why_empty
+
+    if getattr(component, "file_list", None) == []:
+        raise UserError(why_empty(component))
+    return component
 
 
 def _explained(part: str, build: Callable) -> Callable:

@@ -82,7 +82,7 @@ def check_labels(dataset: SegmentationDataset, *, limit: int = 1000, seed: int =
     """
     pairs = [tuple(pair[:2]) for pair in dataset.file_list]
     if not pairs:
-        raise UserError(_empty(dataset))
+        raise UserError(why_empty(dataset))
     findings = list(_check_list(pairs))
     chosen = [] if findings else _spread(len(pairs), limit, seed)
     samples = _open_all([pairs[index] for index in chosen], dataset)
@@ -256,7 +256,8 @@ def _cityscapes_root(label: str) -> str:
     return str(next((folder.parent for folder in parents if folder.name == "gtFine"), parents[0]))
 
 
-def _empty(dataset: SegmentationDataset) -> str:
+def why_empty(dataset: SegmentationDataset) -> str:
+    """What to tell about a data set without samples."""
     root = getattr(dataset, "dataset_root", None)
     name = f"{type(dataset).__name__} ({getattr(dataset, 'mode', 'no mode')}, dataset_root {root})"
     if root and next(Path(root).glob("gtFine/*/*/*_labelIds.png"), None):

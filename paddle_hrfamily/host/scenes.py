@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.host.painter import CLASSES, IGNORE, paint_street
+from paddle_hrfamily.weights.fetching import cache_home
 
 # Part of the folder's name: raise it whenever the painter draws differently.
 _EDITION = 1
@@ -70,11 +71,6 @@ class StreetScenes(Dataset):
             ignore_index=self.IGNORE_INDEX,
             edge=edge,
         )
-
-
-def cache_home() -> Path:
-    """Where this package keeps what it can make again: `$PADDLE_HRFAMILY_HOME`, else `~/.cache/paddle_hrfamily`."""
-    return Path(os.environ.get("PADDLE_HRFAMILY_HOME") or "~/.cache/paddle_hrfamily").expanduser()
 
 
 def ensure_scenes(root: Path, *, size: Sequence[int], train: int, val: int, seed: int) -> Path:

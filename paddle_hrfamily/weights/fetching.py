@@ -46,10 +46,14 @@ def fetch(source: str | os.PathLike[str]) -> Path:
     return _from_local_archive(path) if _is_archive(path) else path
 
 
+def cache_home() -> Path:
+    """Where this package keeps what it can get again: `$PADDLE_HRFAMILY_HOME`, else `~/.cache/paddle_hrfamily`."""
+    return Path(os.environ.get("PADDLE_HRFAMILY_HOME") or "~/.cache/paddle_hrfamily").expanduser()
+
+
 def cache_folder() -> Path:
     """Where downloads are kept."""
-    home = os.environ.get("PADDLE_HRFAMILY_HOME")
-    return (Path(home).expanduser() if home else Path.home() / ".cache" / "paddle_hrfamily") / "weights"
+    return cache_home() / "weights"
 
 
 def _from_url(url: str) -> Path:
