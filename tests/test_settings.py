@@ -181,7 +181,7 @@ def test_components_that_cannot_be_built_are_explained(write, part, change, reas
 def test_an_empty_list_is_explained(write, tmp_path):
     path = write()
     (tmp_path / "data/list.txt").write_text("")
-    with pytest.raises(UserError, match="number of samples in train_dataset is 0"):
+    with pytest.raises(UserError, match="has no samples: its list is empty"):
         _ = settings.builder(settings.load(path)).train_dataset
 
 
