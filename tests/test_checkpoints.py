@@ -296,6 +296,7 @@ def test_a_checkpoint_that_would_run_something_is_refused(tmp_path):
 
 def arguments(save_dir: Path, **changes: object) -> dict:
     return {
+        "model": paddle.nn.Linear(1, 1),
         "save_dir": str(save_dir),
         "iters": 100,
         "resume_model": None,
