@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import paddle
 import pytest
 
 import paddle_hrfamily
+from paddle_hrfamily import segmentor
 from paddle_hrfamily.errors import UserError
+from paddle_hrfamily.weights import read
+from paddle_hrfamily.weights.official import OFFICIAL
 from paddle_hrfamily.zoo import create_model, list_models
 
 
@@ -34,3 +40,24 @@ def test_evaluation_returns_the_main_output_alone() -> None:
     assert len(model(paddle.zeros([2, 3, 64, 64]))) == 2
     model.eval()
     assert [x.shape for x in model(paddle.zeros([2, 3, 64, 64]))] == [[2, 4, 64, 64]]
+
+
+def test_a_pretrained_file_fills_backbone_and_head(shared: Path, capsys) -> None:
+    folder = shared / "parity" / "checkpoints"
+    file = str(folder / "hrnet_w18_small_v1_training.pth.tar")
+    same, other = (create_model("hrnet_w18_small_v1", num_classes=n, pretrained=file) for n in (19, 5))
+    assert "363 of 363 tensors matched" in capsys.readouterr().out
+    plain = folder / "hrnet_w18_small_v1_cityscapes.pth"  # the same tensors under the official names
+    published = {OFFICIAL.rename(key): value for key, value in read(plain).items()}
+    for name, tensor in same.state_dict().items():
+        np.testing.assert_array_equal(tensor.numpy(), published[name])
+    for name, tensor in other.backbone.state_dict().items():
+        np.testing.assert_array_equal(tensor.numpy(), published[f"backbone.{name}"])
+
+
+def test_a_published_name_chooses_the_padding(monkeypatch) -> None:
+    monkeypatch.setattr(segmentor, "load_weights", lambda model, source, part: source)
+    assert create_model("hrnet_w18", pretrained="cityscapes_ocr").backbone.padding == "same"
+    assert create_model("hrnet_w18", pretrained="imagenet").backbone.padding == "symmetric"
+    with pytest.raises(UserError, match="no weights 'cityscape' are published for UHRNet W48; there are imagenet"):
+        create_model("uhrnet_w48", pretrained="cityscape")
