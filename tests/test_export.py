@@ -25,14 +25,13 @@ def export(*arguments: object) -> int:
     return run_command("export", ["--config", CONFIG, *map(str, arguments), *SMALLER], prog="hrfamily export")
 
 
-def predictor(folder: Path) -> inference.Predictor:
+def infer(folder: Path, image: np.ndarray) -> np.ndarray:
     config = inference.Config(str(folder / "model.pdmodel"), str(folder / "model.pdiparams"))
     config.disable_glog_info()
-    return inference.create_predictor(config)
-
-
-def infer(folder: Path, image: np.ndarray) -> np.ndarray:
-    return predictor(folder).run([paddle.to_tensor(image)])[0].numpy()
+    predictor = inference.create_predictor(config)
+    predictor.get_input_handle(predictor.get_input_names()[0]).copy_from_cpu(np.ascontiguousarray(image))
+    predictor.run()
+    return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
 
 
 @pytest.fixture(scope="module")
