@@ -61,8 +61,14 @@ class Environment:
         self.site = next(folder.glob("lib/*/site-packages"))
         self.elsewhere = folder  # any directory but the checkout
         write_fakes(self.site)
-        # The other dependencies are those of the tests' own environment, behind everything installed here.
-        (self.site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+        # The other dependencies are those of the tests' own environment, behind everything installed here; but not this
+        # package itself, which may be installed there.
+        dependencies = folder.parent / f"{folder.name}-dependencies"
+        dependencies.mkdir()
+        for entry in Path(sysconfig.get_path("purelib")).iterdir():
+            if not entry.name.startswith("paddle_hrfamily"):
+                (dependencies / entry.name).symlink_to(entry)
+        (self.site / "dependencies.pth").write_text(str(dependencies))
 
     def pip(self, *arguments: object) -> str:
         return pip("--python", self.python, *arguments)
