@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import paddle
 import pytest
+import yaml
 from paddleseg.transforms import Compose
 
 from paddle_hrfamily.host import registry, settings
@@ -55,3 +57,23 @@ def test_the_configs_asked_for_are_there() -> None:
         *(f"{net}_ade20k" for net in ("uhrnet_w48", "uhrnet_w18_small", "hrnet_w48", "hrnet_w18_small_v2")),
         *(f"{net}_camvid" for net in ("uhrnet_w18_small", "hrnet_w18_small_v2")),
     }
+
+
+README_MODELS = re.findall(r"```yaml\n(model:.*?)```", (CONFIGS[0].parent.parent / "README.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("text", README_MODELS, ids=lambda text: text.split()[2])
+def test_a_swap_that_the_readme_shows_builds_and_runs(text: str) -> None:
+    config = settings.load("uhrnet_w18_small_camvid.yml")
+    config.dic["model"] = yaml.safe_load(text)["model"]
+    config.dic["model"]["backbone"].update(
+        {"variant": "W18_Small"} if "concat" in text else {}
+    )  # the large one is slow
+    model = settings.builder(config).model
+    model.eval()
+    with paddle.no_grad():
+        assert model(paddle.zeros([1, 3, 64, 96]))[0].shape == [1, 19, 64, 96]
+
+
+def test_the_readme_shows_both_directions() -> None:
+    assert len(README_MODELS) == 2
