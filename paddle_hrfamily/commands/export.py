@@ -112,12 +112,11 @@ def _signature(shape: list[int], output: str, num_classes: int) -> tuple[str, st
 
 
 def _install(built: Path, save_dir: Path) -> None:
-    """Move the finished files into the folder, the description last, so that none is ever half there."""
+    """Copy the finished files into the folder, each whole or not at all, the description last."""
+    from paddle_hrfamily.host import snapshot
+
     try:
-        save_dir.mkdir(parents=True, exist_ok=True)
         for file in sorted(built.iterdir(), key=lambda file: file.suffix in (".yaml", ".yml")):
-            unfinished = save_dir / f"{file.name}.part"
-            shutil.move(file, unfinished)
-            unfinished.replace(save_dir / file.name)
+            snapshot.write_whole(save_dir / file.name, lambda name, file=file: shutil.copyfile(file, name))
     except OSError as error:
         raise UserError(f"--save_dir {save_dir}: cannot be written ({error.strerror})") from None
