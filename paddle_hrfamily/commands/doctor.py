@@ -34,6 +34,8 @@ def _overview(facts: object) -> dict[str, object]:
     from paddle_hrfamily.host import environment
 
     built = facts.probed.get("paddle", {})
+    variables = (environment.THREADS, environment.MKL, "CUDA_VISIBLE_DEVICES", "PADDLE_HRFAMILY_DISABLE")
+    as_computing = {**os.environ, **environment.choices()}
     return {
         "versions": {"python": sys.version.split()[0], **facts.versions},
         "devices": {
@@ -43,10 +45,7 @@ def _overview(facts: object) -> dict[str, object]:
             "gpus": built.get("gpus") or facts.gpus,
             "computes on": facts.probed.get("computation", {}).get("device"),
         },
-        "environment": {
-            name: environment.choices().get(name) or os.environ.get(name)
-            for name in (environment.THREADS, environment.MKL, "CUDA_VISIBLE_DEVICES", "PADDLE_HRFAMILY_DISABLE")
-        },
+        "environment": {name: as_computing.get(name) for name in variables},
         "hook": "active" if facts.hooked else "off",
         "paddleseg from": facts.probed.get("paddleseg", {}).get("file"),
     }
