@@ -12,6 +12,9 @@ from paddle.nn import functional as F
 # top and left on even sizes (PaddleSeg's HRNet and the official U-HRNet). Equal at stride 1, and in output size.
 Padding = Literal["symmetric", "same"]
 PADDINGS: tuple[Padding, ...] = ("symmetric", "same")
+# How coarse maps are brought to a finer grid; "nearest" is that of classification, pose and detection networks.
+Upsampling = Literal["bilinear", "nearest"]
+UPSAMPLINGS: tuple[Upsampling, ...] = ("bilinear", "nearest")
 
 
 class ConvBN(nn.Layer):
@@ -61,8 +64,10 @@ def normal(std: float) -> paddle.ParamAttr:
 
 
 @paddle.jit.not_to_static  # the shape read here is what decides between constants and operators in an exported graph
-def resize_as(x: paddle.Tensor, reference: paddle.Tensor, align_corners: bool = False) -> paddle.Tensor:
-    """Resize (N, C, h, w) bilinearly to the height and width of `reference` (N, any, H, W).
+def resize_as(
+    x: paddle.Tensor, reference: paddle.Tensor, align_corners: bool = False, mode: Upsampling = "bilinear"
+) -> paddle.Tensor:
+    """Resize (N, C, h, w) to the height and width of `reference` (N, any, H, W).
 
     In a static graph, sizes that are known become constants; only open ones are computed when the graph runs.
     """
@@ -71,7 +76,7 @@ def resize_as(x: paddle.Tensor, reference: paddle.Tensor, align_corners: bool = 
         size = paddle.shape(reference)[2:]
     elif x.shape[2:] == size:
         return x
-    return F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
+    return F.interpolate(x, size, mode=mode, align_corners=align_corners and mode == "bilinear")
 
 
 def halve_channels(x: paddle.Tensor) -> paddle.Tensor:

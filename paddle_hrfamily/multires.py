@@ -15,8 +15,8 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from paddle_hrfamily.blocks import BasicBlock, Bottleneck, block_chain
-from paddle_hrfamily.layers import ConvBN, Padding, halve_channels, resize_as
+from paddle_hrfamily.blocks import BasicBlock, Bottleneck, Residual, block_chain
+from paddle_hrfamily.layers import ConvBN, Padding, Upsampling, halve_channels, resize_as
 
 Features = dict[int, paddle.Tensor]
 # How a rejoining stream meets its skip (U-HRNet, figure 3): "A" adds, "B" averages channel pairs and concatenates.
@@ -35,23 +35,39 @@ class Stage:
 class Layout:
     """What tells one variant from another: widths, depths and the stages after the stem."""
 
-    width: int  # C: channels of the 1/4 stream; stride s has C·s/4
+    width: int  # C: width of the 1/4 stream's blocks; stride s has C·s/4
     stages: tuple[Stage, ...]
+    block: type[Residual] = BasicBlock  # of the stages after the stem
     blocks: int = 4  # residual blocks in a branch of a module
     stem_blocks: int = 4  # bottlenecks of stage 1
     stem_width: int = 64  # and their width
 
     def channels(self, stride: int) -> int:
+        return self.block_width(stride) * self.block.expansion
+
+    def block_width(self, stride: int) -> int:
         return self.width * stride // 4
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a network pads and resizes: one for all of it."""
+
+    padding: Padding = "symmetric"
+    upsampling: Upsampling = "bilinear"
+    align_corners: bool = False
+
+    def resize(self, x: paddle.Tensor, reference: paddle.Tensor) -> paddle.Tensor:
+        return resize_as(x, reference, self.align_corners, self.upsampling)
 
 
 class Stem(nn.Layer):
     """Two strided 3×3 convolutions and stage 1's bottlenecks: (N, in, H, W) -> (N, 4·stem_width, H/4, W/4)."""
 
-    def __init__(self, in_channels: int, layout: Layout, padding: Padding) -> None:
+    def __init__(self, in_channels: int, layout: Layout, style: Style) -> None:
         super().__init__()
-        self.conv1 = ConvBN(in_channels, 64, 3, stride=2, padding=padding)
-        self.conv2 = ConvBN(64, 64, 3, stride=2, padding=padding)
+        self.conv1 = ConvBN(in_channels, 64, 3, stride=2, padding=style.padding)
+        self.conv2 = ConvBN(64, 64, 3, stride=2, padding=style.padding)
         self.blocks = block_chain(Bottleneck, 64, layout.stem_width, layout.stem_blocks)
 
     def forward(self, image: paddle.Tensor) -> paddle.Tensor:
@@ -61,53 +77,57 @@ class Stem(nn.Layer):
 class Exchange(nn.Layer):
     """Every stream receives the sum of all, each brought to its resolution (HRNet section 3.3, figure 3).
 
-    Coarse to fine: 1×1, then bilinear resize. Fine to coarse: a strided 3×3 per halving, at the source's width until
-    the last.
+    Coarse to fine: 1×1, then resize. Fine to coarse: a strided 3×3 per halving, at the source's width until the last.
+    `targets` are the streams that go on: all of them, but for the end of HRNetV1.
     """
 
-    def __init__(self, strides: Sequence[int], layout: Layout, padding: Padding, align_corners: bool) -> None:
+    def __init__(self, strides: Sequence[int], layout: Layout, style: Style, targets: Sequence[int]) -> None:
         super().__init__()
         self.strides = tuple(strides)
-        self.align_corners = align_corners
+        self.targets = tuple(targets)
+        self.style = style
         self.paths = nn.LayerDict()
-        for target in strides:
+        for target in self.targets:
             for source in strides:
                 if source > target:
                     path = ConvBN(layout.channels(source), layout.channels(target), 1, relu=False)
                 elif source < target:
-                    path = _downsampling(layout.channels(source), layout.channels(target), target // source, padding)
+                    path = _downsampling(layout.channels(source), layout.channels(target), target // source, style)
                 else:
                     continue
                 self.paths[f"{source}_to_{target}"] = path
 
     def forward(self, feats: Features) -> Features:
-        return {target: F.relu(self._received(feats, target)) for target in self.strides}
+        return {target: F.relu(self._received(feats, target)) for target in self.targets}
 
     def _received(self, feats: Features, target: int) -> paddle.Tensor:
         total = feats[target]
         for source in self.strides:
             if source != target:
                 message = self.paths[f"{source}_to_{target}"](feats[source])
-                total = total + resize_as(message, feats[target], self.align_corners)
+                total = total + self.style.resize(message, feats[target])
         return total
 
 
-def _downsampling(in_channels: int, out_channels: int, factor: int, padding: Padding) -> nn.Sequential:
+def _downsampling(in_channels: int, out_channels: int, factor: int, style: Style) -> nn.Sequential:
     halvings = factor.bit_length() - 1
-    convs = [ConvBN(in_channels, in_channels, 3, stride=2, padding=padding) for _ in range(halvings - 1)]
-    return nn.Sequential(*convs, ConvBN(in_channels, out_channels, 3, stride=2, padding=padding, relu=False))
+    convs = [ConvBN(in_channels, in_channels, 3, stride=2, padding=style.padding) for _ in range(halvings - 1)]
+    return nn.Sequential(*convs, ConvBN(in_channels, out_channels, 3, stride=2, padding=style.padding, relu=False))
 
 
 class HRModule(nn.Layer):
-    """Basic blocks on every stream in parallel, then an exchange; a single stream has nobody to exchange with."""
+    """Residual blocks on every stream in parallel, then an exchange; a single stream has nobody to exchange with."""
 
-    def __init__(self, strides: Sequence[int], layout: Layout, padding: Padding, align_corners: bool) -> None:
+    def __init__(
+        self, strides: Sequence[int], layout: Layout, style: Style, targets: Sequence[int]
+    ) -> None:
         super().__init__()
         self.branches = nn.LayerDict()
         for stride in strides:
-            channels = layout.channels(stride)
-            self.branches[str(stride)] = block_chain(BasicBlock, channels, channels, layout.blocks)
-        self.exchange = Exchange(strides, layout, padding, align_corners) if len(strides) > 1 else None
+            self.branches[str(stride)] = block_chain(
+                layout.block, layout.channels(stride), layout.block_width(stride), layout.blocks
+            )
+        self.exchange = Exchange(strides, layout, style, targets) if len(strides) > 1 else None
 
     def forward(self, feats: Features) -> Features:
         feats = {int(stride): branch(feats[int(stride)]) for stride, branch in self.branches.items()}
@@ -122,20 +142,20 @@ class Transition(nn.Layer):
         before: dict[int, int],  # stride -> channels of the streams alive before
         strides: Sequence[int],
         layout: Layout,
-        padding: Padding,
-        align_corners: bool,
+        style: Style,
         fusion: SkipFusion,
     ) -> None:
         super().__init__()
         self.strides = tuple(strides)
         self.finest, self.coarsest = min(before), max(before)
-        self.align_corners = align_corners
+        self.style = style
         self.fusion = fusion
         self.paths = nn.LayerDict()
         for stride in strides:
             channels = layout.channels(stride)
             if stride > self.coarsest:
-                path = ConvBN(before[self.coarsest], channels, 3, stride=stride // self.coarsest, padding=padding)
+                factor = stride // self.coarsest
+                path = ConvBN(before[self.coarsest], channels, 3, stride=factor, padding=style.padding)
             elif stride < self.finest:
                 path = ConvBN(before[self.finest], channels, 1)
             elif before[stride] != channels:
@@ -158,7 +178,7 @@ class Transition(nn.Layer):
         return path(feats[stride])
 
     def _rejoin(self, up: paddle.Tensor, skip: paddle.Tensor) -> paddle.Tensor:
-        up = resize_as(up, skip, self.align_corners)
+        up = self.style.resize(up, skip)
         if self.fusion == "A":
             return F.relu(up + skip)
         return paddle.concat([halve_channels(up), halve_channels(skip)], axis=1)
@@ -169,36 +189,38 @@ class MultiResNet(nn.Layer):
 
     `forward(image (N, in_channels, H, W))` returns the latest feature of each of `feat_strides`, finest first,
     (N, feat_channels[i], ceil(H/feat_strides[i]), ceil(W/feat_strides[i])); any H, W from 32 up. With `concat` it
-    returns one map instead, all of them resized to 1/4 and concatenated: the form that PaddleSeg's heads expect.
+    returns one map instead, all of them resized to 1/4 and concatenated: the form that PaddleSeg's heads expect. With
+    `finest_alone` the last exchange feeds the finest stream only, and that is all there is (HRNetV1, figure 4a).
     """
 
     def __init__(
         self,
         layout: Layout,
+        style: Style,
         *,
         in_channels: int,
-        padding: Padding,
-        align_corners: bool,
         concat: bool,
         fusion: SkipFusion = "A",
         channel_pool: bool = False,
+        finest_alone: bool = False,
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
-        self.padding = padding
-        self.align_corners = align_corners
+        self.style = style
+        self.padding = style.padding
         self.concat = concat
         self.channel_pool = channel_pool
-        self.stem = Stem(in_channels, layout, padding)
+        self.stem = Stem(in_channels, layout, style)
         self.transitions = nn.LayerList()
         self.stages = nn.LayerList()
         alive = {4: layout.stem_width * Bottleneck.expansion}
         for stage in layout.stages:
-            self.transitions.append(Transition(alive, stage.strides, layout, padding, align_corners, fusion))
-            modules = (HRModule(stage.strides, layout, padding, align_corners) for _ in range(stage.modules))
-            self.stages.append(nn.Sequential(*modules))
+            ends = (4,) if finest_alone and stage is layout.stages[-1] else stage.strides
+            self.transitions.append(Transition(alive, stage.strides, layout, style, fusion))
+            self.stages.append(_modules(stage, ends, layout, style))
             alive = {stride: layout.channels(stride) for stride in stage.strides}
-        self.streams = sorted({stride for stage in layout.stages for stride in stage.strides})
+        every = {stride for stage in layout.stages for stride in stage.strides}
+        self.streams = [4] if finest_alone else sorted(every)
         channels = [layout.channels(stride) for stride in self.streams]
         self.feat_channels = [representation_channels(channels, channel_pool)] if concat else channels
         self.feat_strides = [4] if concat else self.streams
@@ -208,7 +230,13 @@ class MultiResNet(nn.Layer):
         for transition, modules in zip(self.transitions, self.stages):
             feats.update(modules(transition(feats)))
         streams = [feats[stride] for stride in self.streams]
-        return [representation(streams, self.channel_pool, self.align_corners)] if self.concat else streams
+        return [representation(streams, self.channel_pool, self.style.align_corners)] if self.concat else streams
+
+
+def _modules(stage: Stage, ends: Sequence[int], layout: Layout, style: Style) -> nn.Sequential:
+    """The modules of a stage, of which the last feeds the streams `ends`."""
+    targets = [stage.strides] * (stage.modules - 1) + [ends]
+    return nn.Sequential(*(HRModule(stage.strides, layout, style, fed) for fed in targets))
 
 
 def representation(feats: Sequence[paddle.Tensor], channel_pool: bool, align_corners: bool) -> paddle.Tensor:

@@ -1,35 +1,48 @@
-"""The names behind `create_model` and `list_models`: one for every variant of every family."""
+"""The names behind `create_model` and `list_models`: one for every variant of every network."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from typing import Any
 
 from paddle import nn
 
 from paddle_hrfamily.backbones import HRNet, UHRNet, hrnet, uhrnet
-from paddle_hrfamily.errors import unknown
+from paddle_hrfamily.errors import UserError, unknown
 from paddle_hrfamily.layers import Padding
-from paddle_hrfamily.multires import Layout
-from paddle_hrfamily.segmentor import HRNetSeg
+from paddle_hrfamily.models import HRNetSeg, OCRSeg
 from paddle_hrfamily.weights import resolve
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A model of the zoo: the components and the variant that a config would name."""
+    """A model of the zoo: what a config would name. A network that builds its own encoders has no `backbone`."""
 
     model: type[nn.Layer]
-    backbone: type[nn.Layer]
-    variant: str
+    backbone: type[nn.Layer] | None = None
+    variant: str = ""
+    num_classes: int = 19
+    backbone_options: Mapping[str, Any] = field(default_factory=dict)
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def config(self) -> str:
+        """The components in words: "HRNetSeg, UHRNet W48"."""
+        parts = [self.model.__name__, f"{self.backbone.__name__} {self.variant}" if self.backbone else self.variant]
+        return ", ".join(part for part in parts if part)
 
 
-def _entries(prefix: str, backbone: type[nn.Layer], variants: Mapping[str, Layout]) -> dict[str, Entry]:
-    return {f"{prefix}_{variant.lower()}": Entry(HRNetSeg, backbone, variant) for variant in variants}
+def _on_streams(suffix: str, model: type[nn.Layer], **options: Any) -> dict[str, Entry]:
+    """`model` on every HRNet and U-HRNet: hrnet_w48 + suffix, …"""
+    names = {f"hrnet_{v.lower()}": (HRNet, v) for v in hrnet.VARIANTS if v not in hrnet.CLASSIFICATION_ONLY}
+    names |= {f"uhrnet_{v.lower()}": (UHRNet, v) for v in uhrnet.VARIANTS}
+    return {name + suffix: Entry(model, backbone, v, **options) for name, (backbone, v) in names.items()}
 
 
-MODELS: dict[str, Entry] = _entries("hrnet", HRNet, hrnet.VARIANTS) | _entries("uhrnet", UHRNet, uhrnet.VARIANTS)
+MODELS: dict[str, Entry] = _on_streams("", HRNetSeg) | _on_streams("_ocr", OCRSeg)
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -39,34 +52,42 @@ def list_models(pattern: str = "*") -> list[str]:
 
 def create_model(
     name: str,
-    num_classes: int = 19,
+    num_classes: int | None = None,
     *,
     pretrained: str | None = None,
     in_channels: int = 3,
-    align_corners: bool = False,
+    align_corners: bool | None = None,
     padding: Padding | None = None,
-    auxiliary: bool = False,
+    auxiliary: bool | None = None,
 ) -> nn.Layer:
-    """Build a segmentation network: image (N, in_channels, H, W) -> [logits (N, num_classes, H, W), *auxiliary].
+    """Build a network: image (N, in_channels, H, W) -> [logits (N, num_classes, H, W), *auxiliary] for segmentation.
 
     Args:
-        name: one of `list_models()`, such as "uhrnet_w48".
-        num_classes: classes to tell apart.
+        name: one of `list_models()`, such as "uhrnet_w48_ocr".
+        num_classes: classes to tell apart; left open, 19, or what the network is for (1000 in classification).
         pretrained: a file, a URL, `hf-hub:REPO` or a published name such as "imagenet" (the backbone alone) or
             "cityscapes" (the whole network). The head is filled where the weights hold one of this many classes.
         in_channels: channels of the image.
-        align_corners: corner handling of every resize.
+        align_corners: corner handling of every resize (False unless told otherwise).
         padding: "symmetric" or "same"; left open, it is what `pretrained` needs, else the family's own.
-        auxiliary: a second output in training, for deep supervision.
+        auxiliary: an output more in training, for deep supervision, where the network may go without.
 
     Raises:
-        UserError: unknown name, or weights that do not fit.
+        UserError: unknown name, an option that this network does not have, or weights that do not fit.
     """
     entry = find(name)
-    if padding is None and pretrained:
+    if padding is None and pretrained and entry.backbone is not None:
         padding = resolve(entry.backbone.__name__, entry.variant, pretrained).padding
-    backbone = entry.backbone(entry.variant, in_channels=in_channels, align_corners=align_corners, padding=padding)
-    return entry.model(backbone, num_classes, align_corners=align_corners, auxiliary=auxiliary, pretrained=pretrained)
+    given = {"align_corners": align_corners, "padding": padding, "auxiliary": auxiliary, "in_channels": in_channels}
+    options = {key: value for key, value in given.items() if value is not None}
+    parts = [part for part in (entry.model, entry.backbone) if part is not None]
+    _check(name, set(options), parts)
+    model_options = {"num_classes": entry.num_classes if num_classes is None else num_classes, "pretrained": pretrained}
+    model_options |= _accepted(entry.model, options) | dict(entry.model_options)
+    if entry.backbone is None:
+        return entry.model(**model_options)
+    backbone = entry.backbone(entry.variant, **_accepted(entry.backbone, options), **entry.backbone_options)
+    return entry.model(backbone, **_accepted(entry.model, model_options))
 
 
 def find(name: str) -> Entry:
@@ -74,3 +95,17 @@ def find(name: str) -> Entry:
     if name not in MODELS:
         raise unknown("model", name, MODELS)
     return MODELS[name]
+
+
+def _parameters(component: type[nn.Layer]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(component).parameters
+
+
+def _accepted(component: type[nn.Layer], options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key in _parameters(component)}
+
+
+def _check(name: str, options: Iterable[str], components: Iterable[type[nn.Layer]]) -> None:
+    known = {parameter for component in components for parameter in _parameters(component)}
+    for option in sorted(set(options) - known):
+        raise UserError(f"{name} has no option {option}; it takes {', '.join(sorted(known - {'backbone', 'variant'}))}")

@@ -12,7 +12,7 @@ from paddleseg.models.losses import CrossEntropyLoss
 
 from paddle_hrfamily.backbones import HRNet, UHRNet
 from paddle_hrfamily.host import registry
-from paddle_hrfamily.segmentor import HRNetSeg
+from paddle_hrfamily.models import HRNetSeg
 
 STOCK = ("HRNet_W18", "UHRNet_W18_Small", "UHRNet_W48", "DDRNet_23", "OCRNet", "FCN", "Cityscapes", "CrossEntropyLoss")
 

@@ -10,7 +10,7 @@ import pytest
 
 from paddle_hrfamily.backbones import HRNet, UHRNet
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.segmentor import HRNetSeg
+from paddle_hrfamily.models import HRNetSeg
 from paddle_hrfamily.weights import load_weights, save
 from paddle_hrfamily.zoo import create_model
 from tests.networks import fixtures

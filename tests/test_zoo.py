@@ -9,8 +9,8 @@ import paddle
 import pytest
 
 import paddle_hrfamily
-from paddle_hrfamily import segmentor
 from paddle_hrfamily.errors import UserError
+from paddle_hrfamily.models import segmentor
 from paddle_hrfamily.weights import read
 from paddle_hrfamily.weights.official import OFFICIAL
 from paddle_hrfamily.zoo import create_model, list_models
@@ -24,9 +24,16 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_the_list_holds_every_variant_of_both_families() -> None:
-    assert len(list_models()) == 13
-    assert list_models("uhrnet_*") == ["uhrnet_w18_small", "uhrnet_w18", "uhrnet_w48"]
-    assert "hrnet_w64" in list_models("hrnet_*") and not list_models("resnet*")
+    uhrnets = ["uhrnet_w18_small", "uhrnet_w18", "uhrnet_w48"]
+    assert [name for name in list_models("uhrnet_*") if name in uhrnets] == uhrnets
+    for suffix in ("", "_ocr"):
+        assert {f"{name}{suffix}" for name in (*uhrnets, "hrnet_w18_small_v1", "hrnet_w64")} <= set(list_models())
+    assert not list_models("vgg*")
+
+
+def test_an_option_that_a_network_does_not_have_is_an_error() -> None:
+    with pytest.raises(UserError, match="hrnet_w18_ocr has no option auxiliary; it takes align_corners, channels"):
+        create_model("hrnet_w18_ocr", auxiliary=True)
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:

@@ -6,8 +6,10 @@ Figure 2: four stages keep 1, 2, 3, 4 streams in parallel; each stage adds one a
 from __future__ import annotations
 
 from paddle_hrfamily.backbones.variants import load_pretrained, pick_padding, pick_variant
-from paddle_hrfamily.layers import Padding
-from paddle_hrfamily.multires import Layout, MultiResNet, Stage
+from paddle_hrfamily.blocks import Bottleneck
+from paddle_hrfamily.errors import unknown
+from paddle_hrfamily.layers import UPSAMPLINGS, Padding, Upsampling
+from paddle_hrfamily.multires import Layout, MultiResNet, Stage, Style
 
 
 def _parallel(m3: int, m4: int) -> tuple[Stage, ...]:
@@ -23,6 +25,10 @@ VARIANTS = {
     **{f"W{width}": Layout(width, _parallel(4, 3)) for width in (18, 30, 32, 40, 44, 48, 60, 64)},
 }
 
+# The classification networks that the paper holds against ResNets of their size (appendix): bottlenecks, 4·C wide.
+CLASSIFICATION_ONLY = {f"W{4 * width}_C": Layout(width, _parallel(4, 3), block=Bottleneck) for width in (11, 19, 24)}
+VARIANTS |= CLASSIFICATION_ONLY
+
 
 class HRNet(MultiResNet):
     """HRNet backbone: (N, in_channels, H, W) -> streams at strides 4, 8, 16, 32 with C, 2C, 4C, 8C channels.
@@ -33,11 +39,13 @@ class HRNet(MultiResNet):
         padding: "symmetric" as the official networks and their weights, "same" for weights trained by PaddleSeg.
             Left open, it is what the published `pretrained` weights need, else "symmetric".
         align_corners: corner handling of every bilinear resize.
+        upsampling: "bilinear", or "nearest" as in the official classification, pose and detection networks.
         concat: return the one concatenated map (N, 15C, H/4, W/4) that PaddleSeg's heads expect.
+        finest_alone: HRNetV1, the stream at 1/4 and nothing else (figure 4a).
         pretrained: a file, a URL, `hf-hub:REPO` or a published name such as "imagenet".
 
     Raises:
-        UserError: unknown variant or padding, or weights that do not fit.
+        UserError: unknown variant, padding or upsampling, or weights that do not fit.
     """
 
     def __init__(
@@ -47,16 +55,21 @@ class HRNet(MultiResNet):
         in_channels: int = 3,
         padding: Padding | None = None,
         align_corners: bool = False,
+        upsampling: Upsampling = "bilinear",
         concat: bool = False,
+        finest_alone: bool = False,
         pretrained: str | None = None,
     ) -> None:
         layout = pick_variant("HRNet", variant, VARIANTS)
+        if upsampling not in UPSAMPLINGS:
+            raise unknown("upsampling of HRNet", upsampling, UPSAMPLINGS)
+        padding = pick_padding("HRNet", variant, padding, pretrained, default="symmetric")
         super().__init__(
             layout,
+            Style(padding, upsampling, align_corners),
             in_channels=in_channels,
-            padding=pick_padding("HRNet", variant, padding, pretrained, default="symmetric"),
-            align_corners=align_corners,
             concat=concat,
+            finest_alone=finest_alone,
         )
         self.variant = variant
         load_pretrained(self, "HRNet", variant, pretrained)

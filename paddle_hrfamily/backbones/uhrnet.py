@@ -8,7 +8,7 @@ from __future__ import annotations
 from paddle_hrfamily.backbones.variants import load_pretrained, pick_padding, pick_variant
 from paddle_hrfamily.errors import unknown
 from paddle_hrfamily.layers import Padding
-from paddle_hrfamily.multires import Layout, MultiResNet, SkipFusion, Stage
+from paddle_hrfamily.multires import Layout, MultiResNet, SkipFusion, Stage, Style
 
 
 def _u(m3: int, m4: int, m5: int) -> tuple[Stage, ...]:
@@ -54,11 +54,11 @@ class UHRNet(MultiResNet):
         layout = pick_variant("UHRNet", variant, VARIANTS)
         if fusion not in ("A", "B"):
             raise unknown("fusion of UHRNet", fusion, ("A", "B"))
+        padding = pick_padding("UHRNet", variant, padding, pretrained, default="same")
         super().__init__(
             layout,
+            Style(padding, align_corners=align_corners),
             in_channels=in_channels,
-            padding=pick_padding("UHRNet", variant, padding, pretrained, default="same"),
-            align_corners=align_corners,
             concat=concat,
             fusion=fusion,
             channel_pool=True,

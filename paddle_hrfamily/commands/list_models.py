@@ -40,6 +40,5 @@ def run(args: argparse.Namespace) -> None:
     for name in names:
         entry = zoo.find(name)
         count = complexity(lambda name=name: zoo.create_model(name, args.num_classes), height, width)
-        config = f"{entry.model.__name__}, {entry.backbone.__name__} {entry.variant}"
-        print(f"{name:<22}{config:<34}{count.parameters / 1e6:>15.3f}{count.giga:>10.3f}", flush=True)
+        print(f"{name:<22}{entry.config:<34}{count.parameters / 1e6:>15.3f}{count.giga:>10.3f}", flush=True)
     print(f"GFLOPs: multiply-accumulates / 2^30 of convolutions at {height}x{width}, as the HRNet papers count them")

@@ -1,5 +1,6 @@
-"""Heads: features -> [main, *auxiliary] logits, each (N, num_classes, H/4, W/4)."""
+"""Heads: features -> [main, *auxiliary] outputs at a stride of their own."""
 
 from paddle_hrfamily.heads.hrnetv2 import HRNetV2Head
+from paddle_hrfamily.heads.ocr import OCRHead
 
-__all__ = ["HRNetV2Head"]
+__all__ = ["HRNetV2Head", "OCRHead"]

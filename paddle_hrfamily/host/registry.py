@@ -15,12 +15,13 @@ def register() -> None:
     from paddle_hrfamily.backbones import HRNet, UHRNet
     from paddle_hrfamily.host import checkpoints, compat, evaluation
     from paddle_hrfamily.host.scenes import StreetScenes
-    from paddle_hrfamily.segmentor import HRNetSeg
+    from paddle_hrfamily.models import HRNetSeg, OCRSeg
 
     for registry, component in (
         (manager.BACKBONES, HRNet),
         (manager.BACKBONES, UHRNet),
         (manager.MODELS, HRNetSeg),
+        (manager.MODELS, OCRSeg),
         (manager.DATASETS, StreetScenes),
     ):
         _add(registry, component)
