@@ -6,46 +6,77 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import paddle
 from paddle import nn
+from paddle.nn import functional
 
 GIBI = 2**30
+GIGA = 10**9
 
 
-@dataclass(frozen=True)
+@dataclass
 class Complexity:
-    """Trainable `parameters`, and `macs`: multiply-accumulates of one image's convolutions and linear layers.
+    """What one image of a network costs.
 
-    This is what the HRNet and U-HRNet papers count: no biases, batch norm, resizing or activations.
+    Papers count differently, so each kind is kept by itself; nobody counts activations, or products in attention.
+
+    Attributes:
+        parameters: trainable values.
+        macs: multiply-accumulates of convolutions and linear layers.
+        biases: additions of the convolutions' biases, one per output element.
+        normalised: output elements of batch norms.
+        resized: output elements of bilinear resizes.
     """
 
-    parameters: int
-    macs: int
+    parameters: int = 0
+    macs: int = 0
+    biases: int = 0
+    normalised: int = 0
+    resized: int = 0
 
     @property
     def giga(self) -> float:
-        """The two papers' "GFLOPs": multiply-accumulates / 2^30."""
+        """The HRNet and U-HRNet papers' "GFLOPs": multiply-accumulates / 2^30."""
         return self.macs / GIBI
+
+    @property
+    def billion(self) -> float:
+        """SPGNet's "FLOPs": multiply-accumulates / 10^9."""
+        return self.macs / GIGA
+
+    @property
+    def billion_with_biases(self) -> float:
+        """DDRNet's "GFLOPs" in segmentation: multiply-accumulates and additions of biases / 10^9."""
+        return (self.macs + self.biases) / GIGA
 
 
 def complexity(build: Callable[[], nn.Layer], height: int, width: int, in_channels: int = 3) -> Complexity:
     """Count the network that `build` makes, in evaluation mode, at an image of height × width pixels."""
-    macs = 0
+    count = Complexity()
 
-    def count(layer: nn.Layer, inputs: object, output: paddle.Tensor) -> None:
-        nonlocal macs
-        positions = prod(output.shape[2:]) if isinstance(layer, nn.Conv2D) else 1
-        macs += prod(layer.weight.shape) * positions
+    def convolution(layer: nn.Layer, inputs: object, output: paddle.Tensor) -> None:
+        count.macs += prod(layer.weight.shape) * prod(output.shape[2:])
+        count.biases += 0 if layer.bias is None else prod(output.shape)
 
-    with _static_graph():
+    def linear(layer: nn.Layer, inputs: object, output: paddle.Tensor) -> None:
+        count.macs += prod(layer.weight.shape)
+
+    def norm(layer: nn.Layer, inputs: object, output: paddle.Tensor) -> None:
+        count.normalised += prod(output.shape)
+
+    hooks = {nn.Conv2D: convolution, nn.Linear: linear, nn.BatchNorm2D: norm}
+    with _static_graph(), _counted_resizes(count):
         model = build()
         model.eval()
         for layer in model.sublayers():
-            if isinstance(layer, (nn.Conv2D, nn.Linear)):
-                layer.register_forward_post_hook(count)
+            for kind, hook in hooks.items():
+                if isinstance(layer, kind):
+                    layer.register_forward_post_hook(hook)
         model(paddle.static.data("image", [1, in_channels, height, width], "float32"))
-        return Complexity(trainable_parameters(model), macs)
+        count.parameters = trainable_parameters(model)
+    return count
 
 
 def trainable_parameters(model: nn.Layer) -> int:
@@ -63,3 +94,19 @@ def _static_graph() -> Iterator[None]:
     finally:
         if dynamic:
             paddle.disable_static()
+
+
+@contextmanager
+def _counted_resizes(count: Complexity) -> Iterator[None]:
+    interpolate = functional.interpolate
+
+    def counted(*args: Any, **kwargs: Any) -> paddle.Tensor:
+        output = interpolate(*args, **kwargs)
+        count.resized += prod(output.shape) if kwargs.get("mode") == "bilinear" else 0
+        return output
+
+    functional.interpolate = counted
+    try:
+        yield
+    finally:
+        functional.interpolate = interpolate
