@@ -53,6 +53,25 @@ class ConvBN(nn.Layer):
         return F.relu(x) if self.relu else x
 
 
+class PreActConv(nn.Layer):
+    """Batch norm, ReLU, k×k convolution, in this order: (N, in, H, W) -> (N, out, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm2D(in_channels)
+        self.conv = nn.Conv2D(
+            in_channels,
+            out_channels,
+            kernel_size,
+            padding=kernel_size // 2,
+            weight_attr=normal((2.0 / (out_channels * kernel_size**2)) ** 0.5),
+            bias_attr=False,
+        )
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.conv(F.relu(self.bn(x)))
+
+
 def classifier(in_channels: int, num_classes: int) -> nn.Conv2D:
     """The 1×1 convolution that ends a head: (N, in, H, W) -> logits (N, num_classes, H, W); near 0 to begin with."""
     return nn.Conv2D(in_channels, num_classes, 1, weight_attr=normal(0.001))
