@@ -52,7 +52,7 @@ class OCRHead(nn.Layer):
         self.attention = ObjectAttention(channels, key_channels)
         self.augment = ConvBN(2 * channels, channels, 1)
         self.dropout = nn.Dropout2D(dropout)
-        self.classify = classifier(channels, num_classes)
+        self.classifier = classifier(channels, num_classes)
 
     def forward(self, feats: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:
         x = representation(feats, self.channel_pool, self.align_corners)  # (N, concatenated, h_0, w_0)
@@ -61,7 +61,7 @@ class OCRHead(nn.Layer):
         objects = gather(pixels, regions)  # (N, channels, K, 1)
         context = self.attention(pixels, objects)  # (N, channels, h_0, w_0)
         augmented = self.augment(paddle.concat([context, pixels], axis=1))
-        logits = self.classify(self.dropout(augmented))
+        logits = self.classifier(self.dropout(augmented))
         return [logits, regions] if self.training else [logits]
 
 

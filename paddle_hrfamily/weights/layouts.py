@@ -19,22 +19,26 @@ Rule = tuple[str, Callable[..., str]]  # pattern of a whole name without its las
 class Layout:
     """One family of checkpoint names.
 
-    `signature` matches a name that every such checkpoint has. `padding` is what its weights need ("symmetric", "same"),
-    or None if the names do not tell. `dead` matches names of weights that their own network never uses. `torch` says
-    that linear weights are (out, in), Paddle's being (in, out). `zero_if_absent` names our tensors that the layout's
-    network does without, which is the same as zero.
+    `signature` matches a name that every such checkpoint has, `without` names that none has. `padding` is what its
+    weights need ("symmetric", "same"), or None if the names do not tell. `dead` matches names of weights that their own
+    network never uses. `torch` says that linear weights are (out, in), Paddle's being (in, out). `zero_if_absent` names
+    our tensors that the layout's network does without, which is the same as zero. `refusal` tells why no network here
+    can take such weights.
     """
 
     name: str
     signature: str
+    without: str | None = None
     rules: tuple[Rule, ...] = ()
     padding: str | None = None
     dead: str | None = None
     torch: bool = False
     zero_if_absent: frozenset[str] = frozenset()
+    refusal: str | None = None
 
     def matches(self, keys: Collection[str]) -> bool:
-        return any(re.match(self.signature, key) for key in keys)
+        excluded = self.without is not None and any(re.match(self.without, key) for key in keys)
+        return not excluded and any(re.match(self.signature, key) for key in keys)
 
     def rename(self, key: str) -> str | None:
         """Our name for `key`, or None if it belongs to no part of our networks."""

@@ -15,8 +15,10 @@ from paddle_hrfamily.weights.layouts import Layout, strip
 from paddle_hrfamily.weights.official import MMSEG, OFFICIAL
 from paddle_hrfamily.weights.own import OWN
 from paddle_hrfamily.weights.paddleseg import HRNET, UHRNET
+from paddle_hrfamily.weights.resnet import PADDLECLAS, TORCHVISION
+from paddle_hrfamily.weights.resnet import PADDLESEG as RESNET_VD
 
-LAYOUTS: tuple[Layout, ...] = (OFFICIAL, MMSEG, HRNET, UHRNET, OWN)
+LAYOUTS: tuple[Layout, ...] = (OFFICIAL, MMSEG, HRNET, UHRNET, TORCHVISION, RESNET_VD, *PADDLECLAS, OWN)
 
 # "auto" is a whole backbone, and the head as well if the file has one for this many classes.
 Part = Literal["all", "backbone", "auto"]
@@ -38,6 +40,7 @@ class Report:
     missing: list[str] = field(default_factory=list)
     mismatched: list[tuple[str, Shape, Shape]] = field(default_factory=list)  # name, the file's shape, the network's
     unexpected: list[str] = field(default_factory=list)  # no place in the part of the network that was asked for
+    folded: list[str] = field(default_factory=list)  # biases that went into the mean of the batch norm behind them
     dropped: list[str] = field(default_factory=list)  # known to be of no use: step counters, losses, dead layers
 
     def __str__(self) -> str:
@@ -50,8 +53,8 @@ class Report:
         ]
         lines += [
             f"  {what} {len(keys)}: {sample(keys)}"
-            for what, keys in (("missing", self.missing), ("unexpected", self.unexpected), ("dropped", self.dropped))
-            if keys
+            for what in ("missing", "unexpected", "folded", "dropped")
+            if (keys := getattr(self, what))
         ]
         return "\n".join(lines)
 
@@ -109,6 +112,8 @@ def detect(arrays: Mapping[str, Any], names: Sequence[str], label: str) -> Layou
         return OWN
     for layout in LAYOUTS:
         if layout.matches(arrays):
+            if layout.refusal:
+                raise UserError(f"{label}: {layout.refusal}")
             return layout
     raise UserError(
         f"{label}: tensors named like {sample(list(arrays))} are of no known layout; "
@@ -127,8 +132,13 @@ class _Fit:
         self.report = Report(label, self.layout.name, contents.padding or self.layout.padding, dropped=dropped)
         self.placed: dict[str, tuple[str, np.ndarray]] = {}  # the network's name -> the file's name, value
         self.larger: list[str] = []  # the file's names of backbone tensors that this backbone has no place for
+        self.biases: dict[str, np.ndarray] = {}  # our name of the batch norm's mean -> what is to be taken off it
         for key, array in arrays.items():
             self._place(key, array)
+        for mean, bias in self.biases.items():
+            if mean in self.placed and self.placed[mean][1].shape == bias.shape:
+                key, array = self.placed[mean]
+                self.placed[mean] = key, array - bias
 
     def _place(self, key: str, array: np.ndarray) -> None:
         # A name of the network's own wins, so that PaddleSeg's models take PaddleSeg's files as they are.
@@ -136,6 +146,9 @@ class _Fit:
         name = key if key in self.state else self._here(ours)
         if name in self.state:
             self.placed[name] = key, array if name == key else self.layout.value(array)
+        elif name is not None and (mean := _normalised_by(name)) in self.state:
+            self.biases[mean] = array
+            self.report.folded.append(key)
         elif self.layout.is_dead(key):
             self.report.dropped.append(key)
         else:
@@ -171,6 +184,11 @@ class _Fit:
         report.mismatched = [(name, *shapes[name]) for name in wanted if name in wrong]
         report.missing = [name for name in wanted if name not in self.placed]
         return {name: self.placed[name][1] for name in report.matched}
+
+
+def _normalised_by(name: str) -> str | None:
+    """The running mean behind a convolution: taking the bias off it is the same as adding the bias in front."""
+    return f"{name.removesuffix('.conv.bias')}.bn._mean" if name.endswith(".conv.bias") else None
 
 
 def _open(source: Source) -> tuple[Contents, str]:

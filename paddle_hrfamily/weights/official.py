@@ -54,6 +54,44 @@ def _under_backbone(ours: Callable[..., str]) -> Callable[..., str]:
     return lambda *groups: "backbone." + ours(*groups)
 
 
+# OCR: published block -> ours; its convolutions stand in chains of (convolution, (batch norm)).
+_OCR = {"f_pixel": "query", "f_object": "key", "f_down": "value", "f_up": "out"}
+_OCR_PART = {"0": "0.conv", "1.0": "0.bn", "2": "1.conv", "3.0": "1.bn"}
+
+_OCR_HEAD: tuple[Rule, ...] = (
+    (r"conv3x3_ocr\.([01])", lambda part: f"head.pixels.{_PART[part]}"),
+    (
+        r"ocr_distri_head\.object_context_block\.(f_pixel|f_object)\.(0|1\.0|2|3\.0)",
+        lambda block, part: f"head.attention.{_OCR[block]}.{_OCR_PART[part]}",
+    ),
+    (
+        r"ocr_distri_head\.object_context_block\.(f_down|f_up)\.([01])(?:\.0)?",
+        lambda block, part: f"head.attention.{_OCR[block]}.{_PART[part]}",
+    ),
+    (r"ocr_distri_head\.conv_bn_dropout\.([01])(?:\.0)?", lambda part: f"head.augment.{_PART[part]}"),
+    (r"cls_head", lambda: "head.classifier"),
+    (r"aux_head\.([01])", lambda part: f"head.regions.0.{_PART[part]}"),
+    (r"aux_head\.3", lambda: "head.regions.1"),
+)
+
+# mmsegmentation's OCR: a cascade of its FCN head, which makes the regions, and of the rest.
+_MMSEG_OCR = {"query_project": "query", "key_project": "key", "value_project": "value", "out_project": "out"}
+_MMSEG_OCR_HEAD: tuple[Rule, ...] = (
+    (r"decode_head\.0\.convs\.0\.(conv|bn)", lambda part: f"head.regions.0.{part}"),
+    (r"decode_head\.0\.conv_seg", lambda: "head.regions.1"),
+    (r"decode_head\.1\.bottleneck\.(conv|bn)", lambda part: f"head.pixels.{part}"),
+    (
+        r"decode_head\.1\.object_context_block\.(query_project|key_project)\.([01])\.(conv|bn)",
+        lambda block, n, part: f"head.attention.{_MMSEG_OCR[block]}.{n}.{part}",
+    ),
+    (
+        r"decode_head\.1\.object_context_block\.(value_project|out_project)\.(conv|bn)",
+        lambda block, part: f"head.attention.{_MMSEG_OCR[block]}.{part}",
+    ),
+    (r"decode_head\.1\.object_context_block\.bottleneck\.(conv|bn)", lambda part: f"head.augment.{part}"),
+    (r"decode_head\.1\.conv_seg", lambda: "head.classifier"),
+)
+
 OFFICIAL = Layout(
     name="official HRNet",
     signature=r"stage2\.0\.branches\.0\.0\.conv1\.weight",
@@ -61,6 +99,7 @@ OFFICIAL = Layout(
         *_backbone(""),
         (r"last_layer\.([01])", lambda part: f"head.mix.{_PART[part]}"),
         (r"last_layer\.3", lambda: "head.classify"),
+        *_OCR_HEAD,
     ),
     padding="symmetric",
     torch=True,
@@ -73,8 +112,9 @@ MMSEG = Layout(
         *_backbone(r"backbone\."),
         (r"decode_head\.convs\.0\.(conv|bn)", lambda part: f"head.mix.{part}"),
         (r"decode_head\.conv_seg", lambda: "head.classify"),
+        *_MMSEG_OCR_HEAD,
     ),
     padding="symmetric",
     torch=True,
-    zero_if_absent=frozenset({"head.mix.conv.bias"}),
+    zero_if_absent=frozenset({"head.mix.conv.bias", "head.pixels.conv.bias", "head.regions.0.conv.bias"}),
 )

@@ -1,4 +1,4 @@
-"""PaddleSeg's names of HRNet and U-HRNet, alone or under its FCN head, trained with padding 'same'.
+"""PaddleSeg's names of HRNet and U-HRNet, alone or under its FCN or OCR head, trained with padding 'same'.
 
 Both networks count stages, modules, blocks and branches from 1, and write the stage into every name.
 """
@@ -55,6 +55,28 @@ def _rules(finest: dict[int, int]) -> tuple[Rule, ...]:
         *((prefix + pattern + part, ours) for pattern, ours in trunk),
         (r"head\.conv_1" + part, lambda part: f"head.mix.{_PART[part]}"),
         (r"head\.cls", lambda: "head.classify"),
+        *_ocr_head(part),
+    )
+
+
+# PaddleSeg's OCR has a bias in every convolution before a batch norm; loading folds those that this network lacks.
+_OCR = {"f_pixel": "query", "f_object": "key", "f_down": "value", "f_up": "out"}
+
+
+def _ocr_head(part: str) -> tuple[Rule, ...]:
+    """Rules for the OCR head; `part` matches a convolution or its batch norm."""
+    attention = r"head\.spatial_ocr\.attention_block\."
+    return (
+        (r"head\.conv3x3_ocr" + part, lambda part: f"head.pixels.{_PART[part]}"),
+        (
+            attention + r"(f_pixel|f_object)\.([01])" + part,
+            lambda block, n, part: f"head.attention.{_OCR[block]}.{n}.{_PART[part]}",
+        ),
+        (attention + r"(f_down|f_up)" + part, lambda block, part: f"head.attention.{_OCR[block]}.{_PART[part]}"),
+        (r"head\.spatial_ocr\.conv1x1\.0" + part, lambda part: f"head.augment.{_PART[part]}"),
+        (r"head\.cls_head", lambda: "head.classifier"),
+        (r"head\.aux_head\.0" + part, lambda part: f"head.regions.0.{_PART[part]}"),
+        (r"head\.aux_head\.1", lambda: "head.regions.1"),
     )
 
 

@@ -1,6 +1,7 @@
 """Weights that were published for the variants here, by short name: where they are and the padding they need.
 
-Sources: Hugging Face's timm collection (HRNet's authors' ImageNet weights and others', MIT) and PaddleSeg's store.
+Sources: Hugging Face's timm collection (HRNet's authors' ImageNet weights and others', MIT), PaddleSeg's store, and for
+ResNets torchvision's and Paddle's own.
 """
 
 from __future__ import annotations
@@ -53,6 +54,14 @@ def _hrnet_with_more(width: int, imagenet: str) -> dict[str, Published]:
     }
 
 
+def _resnet(depth: int, digest: str) -> dict[str, Published]:
+    """ImageNet, by torchvision and by paddle.vision."""
+    return {
+        "imagenet": Published(f"https://download.pytorch.org/models/resnet{depth}-{digest}.pth", None),
+        "imagenet_paddle": Published(f"https://paddle-hapi.bj.bcebos.com/models/resnet{depth}.pdparams", None),
+    }
+
+
 PUBLISHED: dict[tuple[str, str], dict[str, Published]] = {
     ("HRNet", "W18_Small_V1"): {"imagenet": _timm("hrnet_w18_small.gluon_in1k")},
     ("HRNet", "W18_Small_V2"): {"imagenet": _timm("hrnet_w18_small_v2.gluon_in1k")},
@@ -61,6 +70,13 @@ PUBLISHED: dict[tuple[str, str], dict[str, Published]] = {
     ("HRNet", "W48"): _hrnet_with_more(48, "ms_in1k"),
     ("UHRNet", "W18_Small"): _uhrnet("w18_small"),
     ("UHRNet", "W48"): _uhrnet("w48"),
+    ("ResNet", "R18"): _resnet(18, "f37072fd"),
+    ("ResNet", "R34"): _resnet(34, "b627a593"),
+    ("ResNet", "R50"): _resnet(50, "0676ba61"),
+    ("ResNet", "R101"): _resnet(101, "63fe2227"),
+    ("ResNet", "R152"): _resnet(152, "394f9c45"),
+    ("ResNet", "R50_vd"): {"ssld": Published(f"{_PADDLESEG}resnet50_vd_ssld_v2.tar.gz", None)},
+    ("ResNet", "R101_vd"): {"ssld": Published(f"{_PADDLESEG}resnet101_vd_ssld.tar.gz", None)},
 }
 
 
