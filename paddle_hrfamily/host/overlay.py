@@ -1,7 +1,8 @@
 """How this package changes what PaddleSeg's functions see, without copying any of them.
 
 `wrap` replaces a function by one around it, once; `Overlay` is a namespace with some names of our own, `borrowed` lends
-such names to a module for the length of a `with`; `accepted` keeps a call within what the installed version takes.
+such names to a module or class for the length of a `with`; `accepted` keeps a call within what the installed version
+takes.
 """
 
 from __future__ import annotations
@@ -27,19 +28,23 @@ class Overlay:
 
 
 @contextlib.contextmanager
-def borrowed(module: ModuleType, **names: object) -> Iterator[None]:
-    """Within the `with`, functions of `module` find `names` among their globals; afterwards all is as it was."""
+def borrowed(owner: ModuleType | type, **names: object) -> Iterator[None]:
+    """Within the `with`, a module's functions find `names` among their globals, or a class has them as attributes.
+
+    Afterwards all is as it was.
+    """
     missing = object()
-    before = {name: vars(module).get(name, missing) for name in names}
-    vars(module).update(names)
+    before = {name: vars(owner).get(name, missing) for name in names}
+    for name, value in names.items():
+        setattr(owner, name, value)
     try:
         yield
     finally:
         for name, value in before.items():
             if value is missing:
-                delattr(module, name)
+                delattr(owner, name)
             else:
-                setattr(module, name, value)
+                setattr(owner, name, value)
 
 
 def wrap(owner: object, name: str, wrapper: Callable[[Callable], Callable]) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import paddle
 from paddle import nn
-from paddle.base import core
-from paddle.base.layer_helper import LayerHelper
 
 from paddle_hrfamily.errors import UserError
+from paddle_hrfamily.host import program_operators
 
 # Heights and widths at which a graph of open shape is compared: a round pair and an odd one.
 OPEN_SIZES = ((128, 256), (97, 161))
@@ -30,18 +29,8 @@ class Deployed(nn.Layer):
     def forward(self, image: paddle.Tensor) -> paddle.Tensor:
         logits = self.model(image)[0]
         if self.output == "argmax":
-            return _argmax(logits)
+            return paddle.argmax(logits, axis=1, dtype="int32")
         return nn.functional.softmax(logits, axis=1) if self.output == "softmax" else logits
-
-
-@paddle.jit.not_to_static
-def _argmax(logits: paddle.Tensor) -> paddle.Tensor:
-    """Label map (N, H, W), int32. `paddle.argmax` of Paddle 3.3 cannot be put into a `.pdmodel`; its operator can."""
-    helper = LayerHelper("arg_max")
-    labels = helper.create_variable_for_type_inference("int32")
-    attributes = {"axis": 1, "keepdims": False, "flatten": False, "dtype": core.VarDesc.VarType.INT32}
-    helper.append_op(type="arg_max", inputs={"X": [logits]}, outputs={"Out": [labels]}, attrs=attributes)
-    return labels
 
 
 def save(model: nn.Layer, shape: Sequence[int], output: str, prefix: Path) -> list[str]:
@@ -63,13 +52,18 @@ def save(model: nn.Layer, shape: Sequence[int], output: str, prefix: Path) -> li
     # The dynamic network's answers come first: to_static rewrites `forward` in place.
     expected = [(image, _logits(model, image)) for image in _images(shape)]
     spec = paddle.static.InputSpec(list(shape), "float32", name="x")  # the name in PaddleSeg's TensorRT settings
+    write(Deployed(model, output), [spec], prefix)
+    for image, logits in expected:
+        _compare(run(prefix, image), logits, output)
+    return ["x".join(map(str, image.shape[2:])) for image, _ in expected]
+
+
+def write(layer: nn.Layer, input_spec: Sequence[paddle.static.InputSpec], prefix: Path) -> None:
+    """Write what `layer` computes in evaluation as `prefix`.pdmodel and .pdiparams. Rewrites its `forward` in place."""
     with _program_form():
-        graph = paddle.jit.to_static(Deployed(model, output), input_spec=[spec], full_graph=True)
+        graph = paddle.jit.to_static(layer, input_spec=list(input_spec), full_graph=True)
         graph.eval()
         paddle.jit.save(graph, str(prefix))
-    for image, logits in expected:
-        _compare(_run(prefix, image), logits, output)
-    return ["x".join(map(str, image.shape[2:])) for image, _ in expected]
 
 
 @contextmanager
@@ -79,7 +73,10 @@ def _program_form() -> Iterator[None]:
     if guard is None:
         yield
         return
-    with guard():  # which also enters static mode, where a dynamic network cannot be converted
+    with (
+        program_operators.lent(),
+        guard(),
+    ):  # which also enters static mode, where a dynamic network cannot be converted
         paddle.disable_static()
         try:
             yield
@@ -104,14 +101,15 @@ def _logits(model: nn.Layer, image: np.ndarray) -> np.ndarray:
         return model(paddle.to_tensor(image))[0].numpy()
 
 
-def _run(prefix: Path, image: np.ndarray) -> np.ndarray:
-    """What Paddle Inference makes of the written files."""
+def run(prefix: Path, *inputs: np.ndarray) -> np.ndarray:
+    """What Paddle Inference makes of the written files: their first output."""
     from paddle import inference
 
     config = inference.Config(f"{prefix}.pdmodel", f"{prefix}.pdiparams")
     config.disable_glog_info()
     predictor = inference.create_predictor(config)
-    predictor.get_input_handle(predictor.get_input_names()[0]).copy_from_cpu(image)
+    for name, value in zip(predictor.get_input_names(), inputs):
+        predictor.get_input_handle(name).copy_from_cpu(np.ascontiguousarray(value))
     predictor.run()
     return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
 
