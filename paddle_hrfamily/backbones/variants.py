@@ -10,6 +10,7 @@ from paddle import nn
 from paddle_hrfamily.errors import unknown
 from paddle_hrfamily.layers import PADDINGS, Padding
 from paddle_hrfamily.weights import load_weights, resolve
+from paddle_hrfamily.weights.loading import Part
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ def pick_padding(
     return padding
 
 
-def load_pretrained(backbone: nn.Layer, family: str, variant: str, pretrained: str | None) -> None:
-    """Fill the whole backbone from `pretrained`, if any is asked for, and say what was loaded."""
+def load_pretrained(network: nn.Layer, family: str, variant: str, pretrained: str | None, part: Part = "all") -> None:
+    """Fill that part of the network from `pretrained`, if any is asked for, and say what was loaded."""
     if pretrained:
-        print(load_weights(backbone, resolve(family, variant, pretrained).source))
+        print(load_weights(network, resolve(family, variant, pretrained).source, part=part))

@@ -1,6 +1,8 @@
 """Heads: features -> [main, *auxiliary] outputs at a stride of their own."""
 
+from paddle_hrfamily.heads.classification import ClassificationHead
 from paddle_hrfamily.heads.hrnetv2 import HRNetV2Head
 from paddle_hrfamily.heads.ocr import OCRHead
+from paddle_hrfamily.heads.pyramid import PyramidHead
 
-__all__ = ["HRNetV2Head", "OCRHead"]
+__all__ = ["ClassificationHead", "HRNetV2Head", "OCRHead", "PyramidHead"]

@@ -1,0 +1,30 @@
+"""Official PyTorch names of what follows HRNet's trunk in classification (timm's too), pose estimation and detection."""
+
+from __future__ import annotations
+
+from paddle_hrfamily.weights.layouts import Layout, Rule
+
+_PART = {"conv": "conv", "bn": "bn", "0": "conv", "1": "bn"}  # of a convolution with batch norm
+
+CLASSIFICATION: tuple[Rule, ...] = (
+    (r"incre_modules\.(\d)\.0\.(conv|bn)([123])", lambda i, part, n: f"head.widen.{i}.conv{n}.{part}"),
+    (r"incre_modules\.(\d)\.0\.downsample\.([01])", lambda i, part: f"head.widen.{i}.downsample.{_PART[part]}"),
+    (r"downsamp_modules\.(\d)\.([01])", lambda i, part: f"head.fold.{i}.{_PART[part]}"),
+    (r"final_layer\.([01])", lambda part: f"head.expand.{_PART[part]}"),
+    (r"classifier", lambda: "head.linear"),
+)
+
+POSE: tuple[Rule, ...] = ((r"final_layer", lambda: "head"),)
+
+# The neck of a detector; OpenMMLab wraps each convolution once more.
+PYRAMID: tuple[Rule, ...] = (
+    (r"(?:neck\.)?reduction_conv\.(?:0|conv)", lambda: "head.reduce"),
+    (r"(?:neck\.)?fpn_convs?\.(\d+)(?:\.conv)?", lambda i: f"head.levels.{i}"),
+)
+
+HRFPN = Layout(
+    name="official HRFPN",
+    signature=r"reduction_conv\.0\.weight",
+    rules=PYRAMID,
+    torch=True,
+)
