@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from paddle_hrfamily.backbones import hrnet, uhrnet
+from paddle_hrfamily.backbones import hrnet, resnet, uhrnet
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.weights.published import PUBLISHED, resolve
 
-VARIANTS = {"HRNet": hrnet.VARIANTS, "UHRNet": uhrnet.VARIANTS}
+VARIANTS = {"HRNet": hrnet.VARIANTS, "ResNet": resnet.VARIANTS, "UHRNet": uhrnet.VARIANTS}
 
 
 def test_every_entry_is_of_a_variant_there_is() -> None:
@@ -22,13 +22,15 @@ def test_every_entry_is_of_a_variant_there_is() -> None:
 def test_sources_and_the_padding_they_need(key: tuple[str, str]) -> None:
     for name, published in PUBLISHED[key].items():
         assert resolve(*key, name) == published
-        if published.source.startswith("hf-hub:timm/"):
+        if key[0] == "ResNet":
+            assert published.source.startswith("https://") and published.padding is None
+        elif published.source.startswith("hf-hub:timm/"):
             assert published.padding == "symmetric"
         else:
             assert published.source.startswith("https://bj.bcebos.com/paddleseg/dygraph/")
             assert published.source.endswith((".tar.gz", "/model.pdparams"))
             assert published.padding == "same"
-    assert "imagenet" in PUBLISHED[key]
+    assert {"imagenet", "ssld"} & set(PUBLISHED[key])
 
 
 def test_cityscapes_is_the_better_of_two_schedules() -> None:

@@ -12,13 +12,14 @@ def register() -> None:
     """
     from paddleseg.cvlibs import manager
 
-    from paddle_hrfamily.backbones import HRNet, UHRNet
+    from paddle_hrfamily.backbones import HRNet, ResNet, UHRNet
     from paddle_hrfamily.host import checkpoints, compat, evaluation
     from paddle_hrfamily.host.scenes import StreetScenes
     from paddle_hrfamily.models import HRNetSeg, OCRSeg
 
     for registry, component in (
         (manager.BACKBONES, HRNet),
+        (manager.BACKBONES, ResNet),
         (manager.BACKBONES, UHRNet),
         (manager.MODELS, HRNetSeg),
         (manager.MODELS, OCRSeg),
