@@ -16,6 +16,7 @@ COMMANDS = {
     "predict": "predict",
     "export": "export",
     "curves": "curves",
+    "ablate": "ablate",
     "list": "list_models",
     "convert": "convert",
     "trainids": "trainids",

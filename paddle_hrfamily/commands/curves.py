@@ -11,12 +11,11 @@ import argparse
 from pathlib import Path
 
 from paddle_hrfamily.errors import UserError
+from paddle_hrfamily.host.curves import TRAINING_LOSS, VALIDATION_MIOU, Curve, read_curve
 
-PANELS = {"Train/loss": "training loss", "Evaluate/mIoU": "validation mIoU"}
-SMOOTHED = "Train/loss"
+PANELS = {TRAINING_LOSS: "training loss", VALIDATION_MIOU: "validation mIoU"}
+SMOOTHED = TRAINING_LOSS
 WINDOW = 5  # log lines that the loss is averaged over; the single values stay visible, pale
-
-Curve = dict[int, float]  # iteration -> value
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,25 +38,6 @@ def run(args: argparse.Namespace) -> None:
                 last = max(by_tag[tag])
                 print(f"{folder.name}: {what} {by_tag[tag][last]:.4f} at iteration {last}")
     print(f"drawn into {args.save}")
-
-
-def read_curve(folder: Path, tag: str) -> Curve:
-    """The values of a VisualDL tag by iteration; where a run was resumed, what it logged last counts.
-
-    Raises:
-        UserError: the folder holds no log.
-    """
-    from visualdl import LogReader
-
-    logs = sorted(folder.glob("vdlrecords.*.log"))
-    if not logs:
-        raise UserError(f"{folder} holds no VisualDL log; train with --use_vdl --save_dir {folder}")
-    curve: Curve = {}
-    for log in logs:
-        reader = LogReader(file_path=str(log))
-        if tag in reader.get_tags().get("scalar", []):
-            curve.update({record.id: record.value for record in reader.get_data("scalar", tag)})
-    return dict(sorted(curve.items()))
 
 
 def draw(curves: dict[Path, dict[str, Curve]], file: Path) -> None:

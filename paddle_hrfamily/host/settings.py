@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from paddleseg.cvlibs import Config, SegBuilder
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_CONFIG_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # in a wheel, in a checkout
-_TOP_LEVEL = [
+CONFIG_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # in a wheel, in a checkout
+TOP_LEVEL = [
     "batch_size",
     "iters",
     "train_dataset",
@@ -56,7 +56,7 @@ def find_config(path: str | Path | None) -> Path:
 
 
 def _packaged() -> dict[str, Path]:
-    return {file.name: file for folder in _CONFIG_FOLDERS for file in folder.glob("*.yml")}
+    return {file.name: file for folder in CONFIG_FOLDERS for file in folder.glob("*.yml")}
 
 
 def load(
@@ -177,8 +177,8 @@ def _check_options(content: dict[str, Any], opts: list[str]) -> None:
             node = node[name]
         if not isinstance(node, dict):
             raise UserError(f"--opts {option}: {walked} is a {type(node).__name__}, so it has no key {last}")
-        if not parents and last not in {*node, *_TOP_LEVEL}:
-            raise UserError(f"--opts {option}: no config has the key {last}{nearest(last, [*node, *_TOP_LEVEL])}")
+        if not parents and last not in {*node, *TOP_LEVEL}:
+            raise UserError(f"--opts {option}: no config has the key {last}{nearest(last, [*node, *TOP_LEVEL])}")
 
 
 def _check_sections(content: dict[str, Any], file: Path) -> None:

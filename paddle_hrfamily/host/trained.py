@@ -37,7 +37,7 @@ def network(config: Config, weights: str | None) -> tuple[SegBuilder, nn.Layer]:
         UserError: the network cannot be built, or the weights do not fit it.
     """
     if weights is not None:
-        _leave_pretrained(config.dic["model"])
+        leave_pretrained(config.dic["model"])
     builder = settings.builder(config)
     model = builder.model
     if weights is not None:
@@ -45,7 +45,7 @@ def network(config: Config, weights: str | None) -> tuple[SegBuilder, nn.Layer]:
     return builder, model
 
 
-def _leave_pretrained(section: dict[str, Any]) -> None:
+def leave_pretrained(section: dict[str, Any]) -> None:
     """Take `pretrained` out of a network's section and those in it, but keep the padding that it would have chosen."""
     pretrained = section.pop("pretrained", None)
     if pretrained and "variant" in section and section.get("padding") is None:
@@ -53,4 +53,4 @@ def _leave_pretrained(section: dict[str, Any]) -> None:
         section.update({"padding": padding} if padding else {})
     for part in section.values():
         if isinstance(part, dict):
-            _leave_pretrained(part)
+            leave_pretrained(part)

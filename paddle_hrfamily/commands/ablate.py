@@ -1,0 +1,123 @@
+"""Compare variants over several seeds, resumably, and write the table with mean ± spread.
+
+    hrfamily ablate ddrnet_context --dry-run
+    hrfamily ablate ddrnet_context --seeds 0 1 2 --iters 300
+    hrfamily ablate my_suite.yml --config hrnet_w18_small_v2_camvid.yml --rows baseline wider --save_dir output/ablate
+
+A suite names rows, each a config with a few changes; configs/ablations/ has the papers' own ablations. A row is trained
+and evaluated by `hrfamily train` and `hrfamily val`; say the same again after a kill: finished runs are not repeated,
+the one that was killed goes on from its checkpoint. The table is SAVE_DIR/SUITE/table.md, and table.json beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paddle_hrfamily.commands.train import DEVICES, positive
+from paddle_hrfamily.errors import UserError
+
+if TYPE_CHECKING:
+    from paddleseg.cvlibs import Config
+
+    from paddle_hrfamily.host.ablation.runs import Children
+    from paddle_hrfamily.host.ablation.suite import Row, Suite
+    from paddle_hrfamily.host.ablation.table import Line
+
+    Plan = list[tuple[Line, Config | None]]  # each row, and what to run unless it has a problem
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("suite", help="YAML file with rows: a path, or the name of one in configs/ablations")
+    parser.add_argument("--config", help="what rows start from, instead of the suite's config")
+    parser.add_argument("--rows", nargs="+", metavar="NAME", help="run these alone")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
+    parser.add_argument("--save_dir", type=Path, default=Path("output/ablate"), help="default: %(default)s")
+    parser.add_argument("--dry-run", "--dry_run", action="store_true", help="print what would be run, run nothing")
+    parser.add_argument("--iters", type=positive, help="iterations of every row, instead of its config's")
+    parser.add_argument("--batch_size", type=positive, help="images a device and iteration, instead of the config's")
+    parser.add_argument("--learning_rate", type=float, help="initial learning rate, instead of the config's")
+    parser.add_argument("--opts", nargs="+", help="change values of every row's config, as key.sub=value")
+    parser.add_argument("--device", default="gpu", choices=DEVICES, help="where to compute; gpu falls back to cpu")
+    parser.add_argument("--num_workers", type=int, default=0, help="processes that load images (default: %(default)s)")
+    parser.add_argument("--save_interval", type=positive, default=100, help="iterations that a kill can cost")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look at all rows, run what is not done yet, write the table. Returns 1 if a row lacks a result, else 0."""
+    from paddle_hrfamily.host import environment
+
+    environment.require_paddle()
+    from paddle_hrfamily.host import registry
+    from paddle_hrfamily.host.ablation import runs
+    from paddle_hrfamily.host.ablation.suite import read_suite
+
+    registry.register()
+    suite = read_suite(args.suite, args.config)
+    rows = suite.select(args.rows)
+    folder = args.save_dir / suite.name
+    if args.dry_run:
+        plan = [_planned(row, folder, args) for row in rows]
+        _print_plan(suite, plan, args.seeds)
+    else:
+        with runs.alone(folder) as lock, runs.terminated_like_interrupted():
+            plan = [_planned(row, folder, args) for row in rows]
+            _print_plan(suite, plan, args.seeds)
+            children = runs.Children(args.device, args.num_workers, args.save_interval, lock)
+            _carry_out(suite, plan, args.seeds, folder, children)
+    return int(any(line.problem for line, _ in plan))
+
+
+def _planned(row: Row, folder: Path, args: argparse.Namespace) -> tuple[Line, Config | None]:
+    from paddle_hrfamily.host.ablation import runs
+    from paddle_hrfamily.host.ablation.table import Line
+
+    line = Line(row.name, row.published)
+    try:
+        config = row.resolved(
+            learning_rate=args.learning_rate, batch_size=args.batch_size, iters=args.iters, opts=args.opts
+        )
+        runs.check_same(folder / row.name, config.dic)
+        line.parameters = runs.parameters(config)
+    except (UserError, runs.Failed) as error:
+        line.problem = str(error)
+        return line, None
+    line.results = runs.results(folder / row.name)
+    return line, config
+
+
+def _print_plan(suite: Suite, plan: Plan, seeds: list[int]) -> None:
+    print(f"{suite.name}: {suite.source}")
+    for line, config in plan:
+        if config is None:
+            print(f"  {line.name}: {line.problem}")
+            continue
+        done = {result["seed"] for result in line.results}
+        left = [seed for seed in seeds if seed not in done]
+        work = f"to run with seed {', '.join(map(str, left))}" if left else "done"
+        print(f"  {line.name}: {line.parameters / 1e6:.4f} M parameters, {config.iters} iterations, {work}")
+
+
+def _carry_out(suite: Suite, plan: Plan, seeds: list[int], folder: Path, children: Children) -> None:
+    """Every row with the first seed, then with the next: a table of all rows is there early."""
+    from paddle_hrfamily.host.ablation import runs, table
+
+    lines = [line for line, _ in plan]
+    try:
+        for seed in dict.fromkeys(seeds):
+            for line, config in plan:
+                if config is None or any(result["seed"] == seed for result in line.results):
+                    continue
+                print(f"{line.name}, seed {seed} …", flush=True)
+                try:
+                    result = runs.run(folder / line.name, config, seed, children)
+                except runs.Failed as error:
+                    line.problem = f"seed {seed}: {error}"
+                    print(f"  {error}")
+                    continue
+                line.results.append(result)
+                print(f"  mIoU {result['miou']:.4f}, final loss {result['loss']:.4f}")
+                table.write(folder, suite, lines)
+    finally:
+        print(f"\n{table.write(folder, suite, lines)}\nThe table is {folder / table.MARKDOWN}")
