@@ -12,15 +12,18 @@ def register() -> None:
     """
     from paddleseg.cvlibs import manager
 
-    from paddle_hrfamily.backbones import HRNet, ResNet, UHRNet
+    from paddle_hrfamily.backbones import DDRNet, DDRNetTrunk, HRNet, ResNet, UHRNet
     from paddle_hrfamily.host import checkpoints, compat, evaluation
     from paddle_hrfamily.host.scenes import StreetScenes
-    from paddle_hrfamily.models import HRNetSeg, OCRSeg
+    from paddle_hrfamily.models import DDRSeg, HRNetSeg, OCRSeg
 
     for registry, component in (
+        (manager.BACKBONES, DDRNet),
+        (manager.BACKBONES, DDRNetTrunk),
         (manager.BACKBONES, HRNet),
         (manager.BACKBONES, ResNet),
         (manager.BACKBONES, UHRNet),
+        (manager.MODELS, DDRSeg),
         (manager.MODELS, HRNetSeg),
         (manager.MODELS, OCRSeg),
         (manager.DATASETS, StreetScenes),

@@ -1,5 +1,7 @@
 """Whole networks: a backbone with what makes an answer of its features."""
 
+from paddle_hrfamily.models.ddrnet_classifier import DDRNetClassifier
+from paddle_hrfamily.models.ddrseg import DDRSeg
 from paddle_hrfamily.models.hrnet_classifier import HRNetClassifier
 from paddle_hrfamily.models.hrnet_pose import HRNetPose
 from paddle_hrfamily.models.hrnet_pyramid import HRNetPyramid
@@ -7,4 +9,13 @@ from paddle_hrfamily.models.hrnetseg import HRNetSeg
 from paddle_hrfamily.models.ocrseg import OCRSeg
 from paddle_hrfamily.models.segmentor import Segmentor
 
-__all__ = ["HRNetClassifier", "HRNetPose", "HRNetPyramid", "HRNetSeg", "OCRSeg", "Segmentor"]
+__all__ = [
+    "DDRNetClassifier",
+    "DDRSeg",
+    "HRNetClassifier",
+    "HRNetPose",
+    "HRNetPyramid",
+    "HRNetSeg",
+    "OCRSeg",
+    "Segmentor",
+]

@@ -22,8 +22,9 @@ class Layout:
     `signature` matches a name that every such checkpoint has, `without` names that none has. `padding` is what its
     weights need ("symmetric", "same"), or None if the names do not tell. `dead` matches names of weights that their own
     network never uses. `torch` says that linear weights are (out, in), Paddle's being (in, out). `zero_if_absent` names
-    our tensors that the layout's network does without, which is the same as zero. `refusal` tells why no network here
-    can take such weights.
+    our tensors that the layout's network does without, which is the same as zero; `lacks` matches those of layers that
+    it does not have and that begin anew where the network here has them. `refusal` tells why no network here can
+    take such weights.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Layout:
     dead: str | None = None
     torch: bool = False
     zero_if_absent: frozenset[str] = frozenset()
+    lacks: str | None = None
     refusal: str | None = None
 
     def matches(self, keys: Collection[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NoReturn
@@ -9,6 +10,7 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 
 from paddle_hrfamily.errors import UserError, unknown
+from paddle_hrfamily.weights import ddrnet
 from paddle_hrfamily.weights.fetching import fetch
 from paddle_hrfamily.weights.files import Contents, contents_of, open_weights
 from paddle_hrfamily.weights.layouts import Layout, strip
@@ -18,7 +20,9 @@ from paddle_hrfamily.weights.paddleseg import HRNET, UHRNET
 from paddle_hrfamily.weights.resnet import PADDLECLAS, TORCHVISION
 from paddle_hrfamily.weights.resnet import PADDLESEG as RESNET_VD
 
-LAYOUTS: tuple[Layout, ...] = (OFFICIAL, MMSEG, HRNET, UHRNET, TORCHVISION, RESNET_VD, *PADDLECLAS, OWN)
+_HRNET = (OFFICIAL, MMSEG, HRNET, UHRNET)
+_DDRNET = (ddrnet.OFFICIAL, ddrnet.CLASSIFICATION, ddrnet.MMSEG, ddrnet.PADDLESEG)
+LAYOUTS: tuple[Layout, ...] = (*_HRNET, *_DDRNET, TORCHVISION, RESNET_VD, *PADDLECLAS, OWN)
 
 # "auto" is a whole backbone, and the head as well if the file has one for this many classes.
 Part = Literal["all", "backbone", "auto"]
@@ -40,6 +44,7 @@ class Report:
     missing: list[str] = field(default_factory=list)
     mismatched: list[tuple[str, Shape, Shape]] = field(default_factory=list)  # name, the file's shape, the network's
     unexpected: list[str] = field(default_factory=list)  # no place in the part of the network that was asked for
+    fresh: list[str] = field(default_factory=list)  # of layers that such weights never hold: left as they were
     folded: list[str] = field(default_factory=list)  # biases that went into the mean of the batch norm behind them
     dropped: list[str] = field(default_factory=list)  # known to be of no use: step counters, losses, dead layers
 
@@ -53,7 +58,7 @@ class Report:
         ]
         lines += [
             f"  {what} {len(keys)}: {sample(keys)}"
-            for what in ("missing", "unexpected", "folded", "dropped")
+            for what in ("missing", "fresh", "unexpected", "folded", "dropped")
             if (keys := getattr(self, what))
         ]
         return "\n".join(lines)
@@ -86,10 +91,10 @@ def load_weights(
         raise unknown("part of a network", part, PARTS)
     contents, label = _open(source)
     state = model.state_dict()
-    fit = _Fit(state, hasattr(model, "backbone"), contents, label)
-    padding = getattr(getattr(model, "backbone", model), "padding", None)
+    backbone = getattr(model, "backbone", model)
+    fit = _Fit(state, backbone is not model, contents, label, getattr(backbone, "omits", None))
     if not ignore_flavour:
-        _check_flavour(fit.report, padding)
+        _check_flavour(fit.report, getattr(backbone, "padding", None))
     values = fit.select(part)
     _check(fit, part, strict=strict, allow_partial=allow_partial)
     prepared = {name: _as_type(array, state[name]) for name, array in values.items()}
@@ -124,9 +129,12 @@ def detect(arrays: Mapping[str, Any], names: Sequence[str], label: str) -> Layou
 class _Fit:
     """A checkpoint held against a network: what goes where."""
 
-    def __init__(self, state: Mapping[str, Any], has_backbone: bool, contents: Contents, label: str) -> None:
+    def __init__(
+        self, state: Mapping[str, Any], has_backbone: bool, contents: Contents, label: str, omits: str | None
+    ) -> None:
         self.state = state
         self.has_backbone = has_backbone
+        self.omits = omits  # how names of layers begin that this backbone is built without
         arrays, dropped = strip(contents.arrays)
         self.layout = detect(arrays, list(state), label)
         self.report = Report(label, self.layout.name, contents.padding or self.layout.padding, dropped=dropped)
@@ -149,7 +157,7 @@ class _Fit:
         elif name is not None and (mean := _normalised_by(name)) in self.state:
             self.biases[mean] = array
             self.report.folded.append(key)
-        elif self.layout.is_dead(key):
+        elif self.layout.is_dead(key) or self._is_omitted(ours):
             self.report.dropped.append(key)
         else:
             self.report.unexpected.append(key)
@@ -161,6 +169,9 @@ class _Fit:
         if ours is None or self.has_backbone:
             return ours
         return ours[len("backbone.") :] if ours.startswith("backbone.") else None
+
+    def _is_omitted(self, ours: str | None) -> bool:
+        return self.omits is not None and ours is not None and ours.startswith(f"backbone.{self.omits}")
 
     def in_backbone(self, name: str) -> bool:
         return not self.has_backbone or name.startswith("backbone.")
@@ -182,8 +193,17 @@ class _Fit:
         report.unexpected += [key for name, (key, _) in self.placed.items() if name not in wanted]
         report.matched = [name for name in wanted if name in shapes and name not in wrong]
         report.mismatched = [(name, *shapes[name]) for name in wanted if name in wrong]
-        report.missing = [name for name in wanted if name not in self.placed]
+        absent = [name for name in wanted if name not in self.placed]
+        report.fresh = self._never_held(absent)
+        report.missing = [name for name in absent if name not in report.fresh]
         return {name: self.placed[name][1] for name in report.matched}
+
+    def _never_held(self, absent: Sequence[str]) -> list[str]:
+        """Those of layers that no such checkpoint has, if this one has nothing of them."""
+        lacks = self.layout.lacks
+        if lacks is None or any(re.match(lacks, name) for name in self.placed):
+            return []
+        return [name for name in absent if re.match(lacks, name)]
 
 
 def _normalised_by(name: str) -> str | None:
@@ -236,13 +256,23 @@ def _explain_mismatch(mismatched: Sequence[tuple[str, Shape, Shape]]) -> str:
                 f"its first convolution takes {theirs[1]} channels and this network's in_channels is {ours[1]}; "
                 f"build it with in_channels={theirs[1]}, or allow_partial=True leaves that convolution untrained"
             )
-    if all(theirs[1:] == ours[1:] and _is_classifier(name) for name, (theirs, ours) in by_name.items()):
-        theirs, ours = next(iter(by_name.values()))
+    if all(_differ_in_outputs(theirs, ours) and _is_classifier(name) for name, (theirs, ours) in by_name.items()):
+        theirs, ours = (_outputs(shape) for shape in next(iter(by_name.values())))
         return (
-            f"it tells {theirs[0]} classes apart and this network {ours[0]}; build it with num_classes={theirs[0]}, "
+            f"it tells {theirs} classes apart and this network {ours}; build it with num_classes={theirs}, "
             'or load the backbone alone with part="backbone" (the backbone\'s `pretrained` in a config)'
         )
     return "it is of a network of another size; build the variant that it is for"
+
+
+def _outputs(shape: Shape) -> int:
+    """Of a convolution's weight (out, in, …), a linear layer's (in, out) or a bias (out)."""
+    return shape[-1] if len(shape) == 2 else shape[0]
+
+
+def _differ_in_outputs(theirs: Shape, ours: Shape) -> bool:
+    axes = slice(0, -1) if len(ours) == 2 else slice(1, None)
+    return len(theirs) == len(ours) and theirs[axes] == ours[axes]
 
 
 def _is_classifier(name: str) -> bool:

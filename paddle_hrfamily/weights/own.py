@@ -9,6 +9,8 @@ OWN = Layout(
     signature=r"(backbone\.)?stem\.conv1\.conv\.weight",
     rules=(
         (r"((?:backbone|head)\..+)", lambda path: path),
-        (r"((?:stem|transitions|stages)\..+)", lambda path: f"backbone.{path}"),  # a backbone saved by itself
+        # A backbone saved by itself: HRNet and U-HRNet, DDRNet.
+        (r"((?:stem|transitions|stages|conv[45]|high_end|low_end|context)\..+)", lambda path: f"backbone.{path}"),
     ),
+    lacks=r"(?:backbone\.)?context\.",  # of a DDRNet converted from its classification network
 )

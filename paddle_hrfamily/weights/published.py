@@ -66,6 +66,10 @@ PUBLISHED: dict[tuple[str, str], dict[str, Published]] = {
     ("HRNet", "W18_Small_V1"): {"imagenet": _timm("hrnet_w18_small.gluon_in1k")},
     ("HRNet", "W18_Small_V2"): {"imagenet": _timm("hrnet_w18_small_v2.gluon_in1k")},
     ("HRNet", "W18"): _hrnet_with_more(18, "ms_aug_in1k"),
+    ("DDRNet", "23"): {
+        "imagenet": _paddleseg("cityscapes/ddrnet23_cityscapes_1024x1024_120k/pretrain/model.pdparams"),
+        "cityscapes": _paddleseg("cityscapes/ddrnet23_cityscapes_1024x1024_120k/model.pdparams"),
+    },
     **{("HRNet", f"W{width}"): {"imagenet": _timm(f"hrnet_w{width}.ms_in1k")} for width in (30, 32, 40, 44, 64)},
     ("HRNet", "W48"): _hrnet_with_more(48, "ms_in1k"),
     ("UHRNet", "W18_Small"): _uhrnet("w18_small"),
