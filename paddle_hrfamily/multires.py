@@ -208,6 +208,9 @@ class MultiResNet(nn.Layer):
         self.in_channels = in_channels
         self.style = style
         self.padding = style.padding
+        # Weights of the network in full hold layers, whose names begin so, that this one does without.
+        last = len(layout.stages) - 1
+        self.omits = f"stages.{last}.{layout.stages[last].modules - 1}.exchange." if finest_alone else None
         self.concat = concat
         self.channel_pool = channel_pool
         self.stem = Stem(in_channels, layout, style)

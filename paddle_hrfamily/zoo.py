@@ -10,10 +10,19 @@ from typing import Any
 
 from paddle import nn
 
-from paddle_hrfamily.backbones import HRNet, UHRNet, hrnet, uhrnet
+from paddle_hrfamily.backbones import DDRNet, DDRNetTrunk, HRNet, UHRNet, ddrnet, hrnet, uhrnet
 from paddle_hrfamily.errors import UserError, unknown
 from paddle_hrfamily.layers import Padding
-from paddle_hrfamily.models import HRNetSeg, OCRSeg
+from paddle_hrfamily.models import (
+    DDRNetClassifier,
+    DDRSeg,
+    HRDepth,
+    HRNetClassifier,
+    HRNetPose,
+    HRNetPyramid,
+    HRNetSeg,
+    OCRSeg,
+)
 from paddle_hrfamily.weights import resolve
 
 
@@ -24,7 +33,8 @@ class Entry:
     model: type[nn.Layer]
     backbone: type[nn.Layer] | None = None
     variant: str = ""
-    num_classes: int = 19
+    num_classes: int | None = 19  # None: an output without classes
+    size: tuple[int, int] = (1024, 2048)  # height and width that its paper counts operations at
     backbone_options: Mapping[str, Any] = field(default_factory=dict)
     model_options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -35,14 +45,42 @@ class Entry:
         return ", ".join(part for part in parts if part)
 
 
+_DENSE = [variant for variant in hrnet.VARIANTS if variant not in hrnet.CLASSIFICATION_ONLY]
+
+
 def _on_streams(suffix: str, model: type[nn.Layer], **options: Any) -> dict[str, Entry]:
     """`model` on every HRNet and U-HRNet: hrnet_w48 + suffix, …"""
-    names = {f"hrnet_{v.lower()}": (HRNet, v) for v in hrnet.VARIANTS if v not in hrnet.CLASSIFICATION_ONLY}
+    names = {f"hrnet_{v.lower()}": (HRNet, v) for v in _DENSE}
     names |= {f"uhrnet_{v.lower()}": (UHRNet, v) for v in uhrnet.VARIANTS}
     return {name + suffix: Entry(model, backbone, v, **options) for name, (backbone, v) in names.items()}
 
 
-MODELS: dict[str, Entry] = _on_streams("", HRNetSeg) | _on_streams("_ocr", OCRSeg)
+def _nearest(
+    suffix: str, model: type[nn.Layer], variants: Iterable[str], *, finest_alone: bool = False, **options: Any
+) -> dict[str, Entry]:
+    """`model` on HRNets that resize by nearest neighbour, as all the official ones but those of segmentation do."""
+    backbone = {"upsampling": "nearest", "finest_alone": finest_alone}
+    return {
+        f"hrnet_{v.lower()}{suffix}": Entry(model, HRNet, v, backbone_options=backbone, **options) for v in variants
+    }
+
+
+def _ddrnets() -> dict[str, Entry]:
+    """DDRNets of both tasks; the auxiliary output is asked for where it is wanted, as in the other families."""
+    plain, tail = {"model_options": {"auxiliary": False}}, {"num_classes": 1000, "size": (224, 224)}
+    segmentation = {f"ddrnet_{v}": Entry(DDRSeg, DDRNet, v, **plain) for v in ddrnet.VARIANTS}
+    return segmentation | {f"ddrnet_{v}_cls": Entry(DDRNetClassifier, DDRNetTrunk, v, **tail) for v in ddrnet.VARIANTS}
+
+
+MODELS: dict[str, Entry] = (
+    _on_streams("", HRNetSeg)
+    | _on_streams("_ocr", OCRSeg)
+    | _on_streams("_depth", HRDepth, num_classes=1, size=(480, 640))
+    | _nearest("_cls", HRNetClassifier, hrnet.VARIANTS, num_classes=1000, size=(224, 224))
+    | _nearest("_pose", HRNetPose, _DENSE, num_classes=17, size=(256, 192), finest_alone=True)
+    | _nearest("_fpn", HRNetPyramid, _DENSE, num_classes=None, size=(800, 1200))
+    | _ddrnets()
+)
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -78,12 +116,18 @@ def create_model(
     entry = find(name)
     if padding is None and pretrained and entry.backbone is not None:
         padding = resolve(entry.backbone.__name__, entry.variant, pretrained).padding
-    given = {"align_corners": align_corners, "padding": padding, "auxiliary": auxiliary, "in_channels": in_channels}
+    given = {
+        "num_classes": num_classes,
+        "align_corners": align_corners,
+        "padding": padding,
+        "auxiliary": auxiliary,
+        "in_channels": in_channels,
+    }
     options = {key: value for key, value in given.items() if value is not None}
     parts = [part for part in (entry.model, entry.backbone) if part is not None]
     _check(name, set(options), parts)
-    model_options = {"num_classes": entry.num_classes if num_classes is None else num_classes, "pretrained": pretrained}
-    model_options |= _accepted(entry.model, options) | dict(entry.model_options)
+    model_options = {"num_classes": entry.num_classes, "pretrained": pretrained}
+    model_options |= dict(entry.model_options) | _accepted(entry.model, options)
     if entry.backbone is None:
         return entry.model(**model_options)
     backbone = entry.backbone(entry.variant, **_accepted(entry.backbone, options), **entry.backbone_options)

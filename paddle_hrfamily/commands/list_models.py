@@ -13,14 +13,13 @@ from paddle_hrfamily.errors import unknown
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pattern", nargs="?", default="*", help="a name, or a shell pattern (default: all)")
-    parser.add_argument("--num_classes", type=int, default=19, help="classes of the head (default: %(default)s)")
+    parser.add_argument("--num_classes", type=int, help="classes of the head (default: 19, or what the network is for)")
     parser.add_argument(
         "--size",
         type=int,
         nargs=2,
-        default=(1024, 2048),
         metavar=("HEIGHT", "WIDTH"),
-        help="default: 1024 2048",
+        help="of the image (default: what the network's paper counts at)",
     )
 
 
@@ -35,10 +34,12 @@ def run(args: argparse.Namespace) -> None:
     names = zoo.list_models(args.pattern)
     if not names:
         raise unknown("model", args.pattern, zoo.MODELS)
-    height, width = args.size
-    print(f"{'model':<22}{'config':<34}{'parameters (M)':>15}{'GFLOPs':>10}")
+    print(f"{'model':<24}{'config':<37}{'parameters (M)':>15}{'GFLOPs':>10}  at")
     for name in names:
         entry = zoo.find(name)
-        count = complexity(lambda name=name: zoo.create_model(name, args.num_classes), height, width)
-        print(f"{name:<22}{entry.config:<34}{count.parameters / 1e6:>15.3f}{count.giga:>10.3f}", flush=True)
-    print(f"GFLOPs: multiply-accumulates / 2^30 of convolutions at {height}x{width}, as the HRNet papers count them")
+        height, width = args.size or entry.size
+        classes = args.num_classes if entry.num_classes else None
+        count = complexity(lambda name=name, classes=classes: zoo.create_model(name, classes), height, width)
+        counts = f"{count.parameters / 1e6:>15.3f}{count.giga:>10.3f}"
+        print(f"{name:<24}{entry.config:<37}{counts}  {height}x{width}", flush=True)
+    print("GFLOPs: multiply-accumulates / 2^30 of convolutions and linear layers, as the HRNet papers count them")

@@ -1,10 +1,10 @@
-"""Official PyTorch names of what follows HRNet's trunk in classification (timm's too), pose estimation and detection."""
+"""Official PyTorch names of what follows HRNet's trunk in classification (and timm), pose estimation, detection."""
 
 from __future__ import annotations
 
 from paddle_hrfamily.weights.layouts import Layout, Rule
 
-_PART = {"conv": "conv", "bn": "bn", "0": "conv", "1": "bn"}  # of a convolution with batch norm
+_PART = {"0": "conv", "1": "bn"}
 
 CLASSIFICATION: tuple[Rule, ...] = (
     (r"incre_modules\.(\d)\.0\.(conv|bn)([123])", lambda i, part, n: f"head.widen.{i}.conv{n}.{part}"),

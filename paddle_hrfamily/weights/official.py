@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from paddle_hrfamily.weights.hrnet_heads import CLASSIFICATION, POSE, PYRAMID
 from paddle_hrfamily.weights.layouts import Layout, Rule
 
 _PART = {"conv": "conv", "bn": "bn", "0": "conv", "1": "bn"}  # of a convolution with batch norm
@@ -100,6 +101,8 @@ OFFICIAL = Layout(
         (r"last_layer\.([01])", lambda part: f"head.mix.{_PART[part]}"),
         (r"last_layer\.3", lambda: "head.classify"),
         *_OCR_HEAD,
+        *CLASSIFICATION,
+        *POSE,
     ),
     padding="symmetric",
     torch=True,
@@ -113,6 +116,7 @@ MMSEG = Layout(
         (r"decode_head\.convs\.0\.(conv|bn)", lambda part: f"head.mix.{part}"),
         (r"decode_head\.conv_seg", lambda: "head.classify"),
         *_MMSEG_OCR_HEAD,
+        *PYRAMID,
     ),
     padding="symmetric",
     torch=True,
