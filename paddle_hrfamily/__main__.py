@@ -16,6 +16,7 @@ COMMANDS = {
     "predict": "predict",
     "export": "export",
     "curves": "curves",
+    "compare": "compare",
     "ablate": "ablate",
     "list": "list_models",
     "convert": "convert",

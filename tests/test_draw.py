@@ -101,8 +101,8 @@ def test_150_classes_do_not_swamp_the_picture():
 
 def test_panels_stand_side_by_side():
     image, truth, prediction = picture(128, 192, 3), labels(128, 192), labels(128, 192)
-    three = draw.panel(image, truth, prediction, TABLE)
-    two = draw.panel(image, None, prediction, TABLE)
+    three = draw.panel(image, truth, {"prediction": prediction}, TABLE)
+    two = draw.panel(image, None, {"prediction": prediction}, TABLE)
     assert three.shape[1] > 3 * 384 > two.shape[1] > 2 * 384
     shown = draw.overlay(image, truth, TABLE, 0.6).repeat(2, axis=0).repeat(2, axis=1)
     middle = (three.shape[1] - 384) // 2

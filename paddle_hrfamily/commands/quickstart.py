@@ -74,5 +74,5 @@ def draw_panels(weights: str, folder: Path, count: int) -> Path:
     dataset = builder.val_dataset
     for index, (path, _) in enumerate(dataset.file_list[:count]):
         image, truth = images.read(Path(path)), dataset[index]["label"][0]  # (H, W, 3), (H, W)
-        images.write(folder / f"{Path(path).stem}.png", draw.panel(image, truth, predict(image), table))
+        images.write(folder / f"{Path(path).stem}.png", draw.panel(image, truth, {"prediction": predict(image)}, table))
     return folder

@@ -6,7 +6,7 @@ uint8. Colours are RGB throughout. A label beyond the table's classes (ignore_in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -68,20 +68,44 @@ def with_legend(picture: np.ndarray, table: ClassTable, share: Sequence[float] |
 
 
 def panel(
-    image: np.ndarray, truth: np.ndarray | None, prediction: np.ndarray, table: ClassTable, opacity: float = 0.6
+    image: np.ndarray,
+    truth: np.ndarray | None,
+    predictions: Mapping[str, np.ndarray],
+    table: ClassTable,
+    opacity: float = 0.6,
 ) -> np.ndarray:
-    """image | truth | prediction side by side under their titles, with the legend of all that occurs below.
+    """image | truth | each prediction side by side under their titles, with the legend of all that occurs below.
 
-    Without a truth two pictures stand side by side. The shares in the legend are the truth's, else the prediction's.
+    Without a truth there is no such column. The shares in the legend are the truth's, else the first prediction's.
     """
-    pictures = {"image": as_rgb(image)}
-    if truth is not None:
-        pictures["truth"] = overlay(image, truth, table, opacity)
-    pictures["prediction"] = overlay(image, prediction, table, opacity)
+    row = _row(image, truth, predictions, table, opacity)
+    return with_legend(row, table, shares(next(iter(predictions.values())) if truth is None else truth, table))
+
+
+def comparison(
+    frames: Sequence[tuple[np.ndarray, np.ndarray | None, Mapping[str, np.ndarray]]],
+    table: ClassTable,
+    opacity: float = 0.6,
+) -> np.ndarray:
+    """One row (image, truth, predictions) of `panel` for every frame, all of one size, and one legend below."""
+    return with_legend(np.vstack([_row(*frame, table, opacity) for frame in frames]), table)
+
+
+def _row(
+    image: np.ndarray,
+    truth: np.ndarray | None,
+    predictions: Mapping[str, np.ndarray],
+    table: ClassTable,
+    opacity: float,
+) -> np.ndarray:
+    labels = predictions if truth is None else {"truth": truth, **predictions}
+    pictures = {
+        "image": as_rgb(image),
+        **{name: overlay(image, label, table, opacity) for name, label in labels.items()},
+    }
     columns = [_titled(name, _magnified(picture)) for name, picture in pictures.items()]
     gap = np.full((columns[0].shape[0], max(2, columns[0].shape[1] // 100), 3), _PAPER, np.uint8)
-    row = np.hstack([part for column in columns for part in (column, gap)][:-1])
-    return with_legend(row, table, shares(prediction if truth is None else truth, table))
+    return np.hstack([part for column in columns for part in (column, gap)][:-1])
 
 
 def _labelled(label: np.ndarray, table: ClassTable) -> np.ndarray:

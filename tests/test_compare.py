@@ -1,0 +1,83 @@
+"""`hrfamily compare`: several networks over the same labelled pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from paddle_hrfamily.__main__ import run_command
+from paddle_hrfamily.host import draw, images
+from paddle_hrfamily.weights import save
+from paddle_hrfamily.zoo import create_model
+from tests import tiny
+
+MODEL = {"type": "HRNetSeg", "backbone": {"type": "HRNet", "variant": "W18_Small_V1"}, "num_classes": 3}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A config, and a training's folder with weights for it."""
+    folder = tmp_path_factory.mktemp("compare")
+    config = tiny.config(folder, model=MODEL)
+    weights = folder / "output" / "best_model" / "model.pdparams"
+    weights.parent.mkdir(parents=True)
+    save({k: v.numpy() for k, v in create_model("hrnet_w18_small_v1", 3).state_dict().items()}, weights)
+    return config, folder / "output"
+
+
+def compare(*arguments: object) -> int:
+    return run_command("compare", ["--device", "cpu", *map(str, arguments)], prog="hrfamily compare")
+
+
+def test_every_network_has_a_column_and_every_picture_a_row(
+    run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    config, output = run
+    runs = ["--run", config, output, "--run", config, output / "best_model"]
+    assert compare(*runs, "--pictures", 0, 3, "--save", tmp_path / "two.png") == 0
+    assert "config, config #2" in capsys.readouterr().out
+    assert compare("--run", config, output, "--save", tmp_path / "one.png") == 0
+    two, one = (images.read(tmp_path / name) for name in ("two.png", "one.png"))
+    width = 48 * 6  # 48 pixels, magnified until text is legible
+    assert two.shape[1] >= 4 * width > one.shape[1] >= 3 * width
+    assert two.shape[0] > one.shape[0] + 40 * 5
+
+
+def test_the_columns_of_a_row_are_its_own() -> None:
+    table = draw.ClassTable(("a", "b"), ((255, 0, 0), (0, 0, 255)))
+    frame = np.zeros((128, 256, 3), np.uint8)
+    zero, one = np.zeros((128, 256), int), np.ones((128, 256), int)
+    shown = draw.comparison([(frame, zero, {"net": one}), (frame, one, {"net": zero})], table, opacity=1.0)
+    reds = (shown == (255, 0, 0)).all(-1)
+    blues = (shown == (0, 0, 255)).all(-1)
+    third = shown.shape[1] // 3
+    assert reds[:149, third : 2 * third].sum() == blues[:149, 2 * third :].sum() == 128 * 256
+    assert reds[:149, 2 * third :].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--pictures", 7], "--pictures 7: the first config's val_dataset has pictures 0 to 6"),
+        (["--run", "other.yml", "OUTPUT"], "--run other.yml: its classes are others than those of"),
+    ],
+)
+def test_bad_input_is_one_line(
+    run: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    arguments: list,
+    says: str,
+) -> None:
+    config, output = run
+    content = yaml.safe_load(config.read_text())
+    (tmp_path / "other.yml").write_text(yaml.safe_dump({**content, "class_names": ["x", "y", "z"]}))
+    monkeypatch.chdir(tmp_path)
+    given = [output if argument == "OUTPUT" else argument for argument in arguments]
+    assert compare("--run", config, output, *given) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "comparison.png").exists()
