@@ -13,6 +13,7 @@ from paddle_hrfamily.errors import UserError, unknown
 from paddle_hrfamily.weights import ddrnet
 from paddle_hrfamily.weights.fetching import fetch
 from paddle_hrfamily.weights.files import Contents, contents_of, open_weights
+from paddle_hrfamily.weights.hrnet_heads import HRFPN
 from paddle_hrfamily.weights.layouts import Layout, strip
 from paddle_hrfamily.weights.official import MMSEG, OFFICIAL
 from paddle_hrfamily.weights.own import OWN
@@ -20,7 +21,7 @@ from paddle_hrfamily.weights.paddleseg import HRNET, UHRNET
 from paddle_hrfamily.weights.resnet import PADDLECLAS, TORCHVISION
 from paddle_hrfamily.weights.resnet import PADDLESEG as RESNET_VD
 
-_HRNET = (OFFICIAL, MMSEG, HRNET, UHRNET)
+_HRNET = (OFFICIAL, MMSEG, HRFPN, HRNET, UHRNET)
 _DDRNET = (ddrnet.OFFICIAL, ddrnet.CLASSIFICATION, ddrnet.MMSEG, ddrnet.PADDLESEG)
 LAYOUTS: tuple[Layout, ...] = (*_HRNET, *_DDRNET, TORCHVISION, RESNET_VD, *PADDLECLAS, OWN)
 
