@@ -22,6 +22,8 @@ from paddle_hrfamily.models import (
     HRNetPyramid,
     HRNetSeg,
     OCRSeg,
+    SPGNet,
+    spgnet,
 )
 from paddle_hrfamily.weights import resolve
 
@@ -72,6 +74,19 @@ def _ddrnets() -> dict[str, Entry]:
     return segmentation | {f"ddrnet_{v}_cls": Entry(DDRNetClassifier, DDRNetTrunk, v, **tail) for v in ddrnet.VARIANTS}
 
 
+def _spgnets() -> dict[str, Entry]:
+    """SPGNets of two stages, which build their encoders themselves."""
+    return {
+        f"spgnet_{v.lower()}": Entry(
+            SPGNet,
+            variant=v,
+            size=(1025, 2049),
+            model_options={"encoders": encoders, "decoder_channels": channels},
+        )
+        for v, (encoders, channels) in spgnet.VARIANTS.items()
+    }
+
+
 MODELS: dict[str, Entry] = (
     _on_streams("", HRNetSeg)
     | _on_streams("_ocr", OCRSeg)
@@ -80,6 +95,7 @@ MODELS: dict[str, Entry] = (
     | _nearest("_pose", HRNetPose, _DENSE, num_classes=17, size=(256, 192), finest_alone=True)
     | _nearest("_fpn", HRNetPyramid, _DENSE, num_classes=None, size=(800, 1200))
     | _ddrnets()
+    | _spgnets()
 )
 
 

@@ -15,7 +15,7 @@ def register() -> None:
     from paddle_hrfamily.backbones import DDRNet, DDRNetTrunk, HRNet, ResNet, UHRNet
     from paddle_hrfamily.host import checkpoints, compat, evaluation
     from paddle_hrfamily.host.scenes import StreetScenes
-    from paddle_hrfamily.models import DDRSeg, HRNetSeg, OCRSeg
+    from paddle_hrfamily.models import DDRSeg, HRNetSeg, OCRSeg, SPGNet
 
     for registry, component in (
         (manager.BACKBONES, DDRNet),
@@ -26,6 +26,7 @@ def register() -> None:
         (manager.MODELS, DDRSeg),
         (manager.MODELS, HRNetSeg),
         (manager.MODELS, OCRSeg),
+        (manager.MODELS, SPGNet),
         (manager.DATASETS, StreetScenes),
     ):
         _add(registry, component)

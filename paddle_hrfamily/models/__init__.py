@@ -8,6 +8,7 @@ from paddle_hrfamily.models.hrnet_pyramid import HRNetPyramid
 from paddle_hrfamily.models.hrnetseg import HRNetSeg
 from paddle_hrfamily.models.ocrseg import OCRSeg
 from paddle_hrfamily.models.segmentor import Segmentor
+from paddle_hrfamily.models.spgnet import SPGNet
 
 __all__ = [
     "DDRNetClassifier",
@@ -17,5 +18,6 @@ __all__ = [
     "HRNetPyramid",
     "HRNetSeg",
     "OCRSeg",
+    "SPGNet",
     "Segmentor",
 ]

@@ -6,7 +6,7 @@ from paddle_hrfamily.weights.layouts import Layout
 
 OWN = Layout(
     name="own",
-    signature=r"(backbone\.)?stem\.conv1\.conv\.weight",
+    signature=r"(backbone\.)?stem\.conv1\.conv\.weight|stages\.0\.encoder\.",  # the latter SPGNet's
     rules=(
         (r"((?:backbone|head)\..+)", lambda path: path),
         # A backbone saved by itself: HRNet and U-HRNet, DDRNet.

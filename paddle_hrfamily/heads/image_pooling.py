@@ -1,0 +1,51 @@
+"""Image-level features: the average over the image, or over windows of what the network was trained on (SPGNet appendix).
+
+A network trained on crops has only ever seen averages over an area of their size. On larger images GAP averages over
+more; AP slides a window of the crop's size instead, and gives a map of averages, one wherever the window fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Literal
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+from paddle_hrfamily.layers import ConvBN
+
+Pooling = Literal["ap", "gap"]
+
+
+class ImagePooling(nn.Layer):
+    """(N, in, h, w) -> (N, channels, 1, 1), or (N, channels, h - k_h + 1, w - k_w + 1) from AP; AP is for evaluation.
+
+    Args:
+        in_channels: of the feature that is averaged.
+        channels: of the result.
+        pooling: what evaluation does, "ap" or "gap"; training always averages over the whole crop.
+        crop: height and width of the training crop in pixels, which with `stride` gives AP's window.
+        stride: of the feature.
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, *, pooling: Pooling, crop: Sequence[int], stride: int = 32
+    ) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.window = tuple(ceil(size / stride) for size in crop)
+        self.project = ConvBN(in_channels, channels, 1)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        if self.training or self.pooling == "gap":
+            return self.project(F.adaptive_avg_pool2d(x, 1))
+        return self.project(_window_averages(x, self.window))
+
+
+@paddle.jit.not_to_static  # the shape read here decides between constants and operators in an exported graph
+def _window_averages(x: paddle.Tensor, window: Sequence[int]) -> paddle.Tensor:
+    """Averages over every window inside (N, C, h, w); a window larger than the map is cut to it."""
+    size = x.shape[2:]
+    return F.avg_pool2d(x, [min(k, s) if s > 0 else k for k, s in zip(window, size)], stride=1)
