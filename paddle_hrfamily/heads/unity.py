@@ -1,0 +1,49 @@
+"""The unity head of Specialize and Fuse (section 4.1, figure 2b): in which cells do all pixels share one class?
+
+A cell's pixels do if their embeddings are close to their centroid. Where the paper is silent:
+
+* One bare 1×1 convolution makes the embeddings of pixels and of centroids. Being linear, it may as well precede the
+  pooling: a cell's centroid is exactly the mean of its pixels' embeddings, and a uniform cell differs from it by 0.
+* The difference passes a ReLU on its way into the last 1×1. Without one the head would be linear, the 64 channels of
+  an embedding worth no more than one, and only deviations to one side of the centroid would be seen.
+* Min pooling acts on logits. The sigmoid is monotonic, so that this is the paper's pooling of probabilities, and binary
+  cross entropy can be computed from logits, which does not overflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+from paddle_hrfamily.heads.semantic_pyramid import projection
+from paddle_hrfamily.layers import classifier
+from paddle_hrfamily.losses.pyramid import enlarge
+
+
+class UnityHead(nn.Layer):
+    """feature (N, in_channels, h, w) -> logits (N, 1, h/f, w/f) of each level but the finest, coarsest first.
+
+    Args:
+        in_channels: channels of the feature.
+        strides: of the levels, finest first; the feature has the finest, and f is a stride over the finest.
+        channels: D_u, of the embeddings.
+    """
+
+    def __init__(self, in_channels: int, strides: Sequence[int], *, channels: int = 64) -> None:
+        super().__init__()
+        self.factors = [stride // strides[0] for stride in strides[:0:-1]]
+        self.reduce = projection(in_channels, channels)
+        self.embed = projection(channels, channels)
+        self.compare = classifier(channels, 1)
+
+    def forward(self, x: paddle.Tensor) -> list[paddle.Tensor]:
+        pixels = self.embed(self.reduce(x))  # (N, channels, h, w)
+        return [self._level(pixels, factor) for factor in self.factors]
+
+    def _level(self, pixels: paddle.Tensor, factor: int) -> paddle.Tensor:
+        centroids = F.avg_pool2d(pixels, factor)  # (N, channels, h/factor, w/factor)
+        alike = self.compare(F.relu(pixels - enlarge(centroids, factor)))  # (N, 1, h, w)
+        return -F.max_pool2d(-alike, factor)

@@ -1,0 +1,1 @@
+"""Losses that derive from the labels what each output is to learn."""
