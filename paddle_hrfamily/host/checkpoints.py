@@ -89,6 +89,7 @@ class Run:
             versions=_versions(),
         )
         self.scores: dict[str, float] = {}
+        self.measure = "mIoU"
         self.turns = itertools.cycle(keys)  # the loop evaluates the model, then its average
         self.steps: SeededSteps | None = None
         self.scaler: paddle.amp.GradScaler | None = None
@@ -201,6 +202,7 @@ class Run:
         def remembering(*args: object, **kwargs: object) -> tuple:
             result = evaluate(*args, **kwargs)
             self.scores[next(self.turns)] = float(result[0])
+            self.measure = getattr(result, "measure", self.measure)
             return result
 
         return remembering
@@ -265,7 +267,8 @@ class Run:
             key = EMA_BEST if "EMA" in message else BEST
             iteration, score = self.state.best.get(key, (-1, -1.0))
             kind = "EMA model" if key == EMA_BEST else "model"
-            message = f"[EVAL] The {kind} with the best validation mIoU ({score:.4f}) was saved at iter {iteration}."
+            best = f"{self.measure} ({score:.4f})"
+            message = f"[EVAL] The {kind} with the best validation {best} was saved at iter {iteration}."
         self.log.info(message)
 
     def _flops(self, *args: object, **kwargs: object) -> object:

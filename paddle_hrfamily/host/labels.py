@@ -30,7 +30,11 @@ _EXIF_ORIENTATION = 0x0112
 
 
 class SegmentationDataset(Protocol):
-    """What is needed of a PaddleSeg dataset. `file_list` has [image path, label path or None] for every sample."""
+    """What is needed of a PaddleSeg dataset. `file_list` has [image path, label path or None] for every sample.
+
+    Two things are optional: `relabel`, what values of the file are read as, where they differ; and, where labels are
+    no 8-bit pictures of classes, `examine(image, label)`, which yields what is wrong with a sample, as text.
+    """
 
     file_list: list
     num_classes: int
@@ -129,7 +133,10 @@ def _spread(total: int, limit: int, seed: int) -> list[int]:
 
 
 def _open_all(pairs: list[tuple[str, str | None]], dataset: SegmentationDataset) -> list[_Sample]:
-    look = partial(_look, dataset=dataset, offset=_offset(dataset))
+    if hasattr(dataset, "examine"):
+        look = partial(_examined, dataset=dataset)
+    else:
+        look = partial(_look, dataset=dataset, offset=_offset(dataset))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         return list(tqdm(pool.map(look, pairs), "checking labels", len(pairs), unit="file", leave=False, delay=1))
 
@@ -137,6 +144,10 @@ def _open_all(pairs: list[tuple[str, str | None]], dataset: SegmentationDataset)
 def _offset(dataset: SegmentationDataset) -> int | None:
     reader = next(cls for cls in type(dataset).__mro__ if "__getitem__" in vars(cls))
     return _OFFSETS.get(reader.__name__)
+
+
+def _examined(pair: tuple[str, str | None], dataset: SegmentationDataset) -> _Sample:
+    return _Sample([_Finding("unfit", pair[1] or pair[0], problem) for problem in dataset.examine(*pair)])
 
 
 def _look(pair: tuple[str, str | None], dataset: SegmentationDataset, offset: int | None) -> _Sample:
@@ -163,6 +174,9 @@ def _look(pair: tuple[str, str | None], dataset: SegmentationDataset, offset: in
         detail = "label {}x{}, image {}x{}".format(*opened.size, *size)
         sample.findings.append(_Finding("size", label, detail))
     sample.pixels = np.roll(np.array(opened.histogram(), np.int64), offset)
+    for value, meaning in getattr(dataset, "relabel", {}).items():
+        sample.pixels[meaning] += sample.pixels[value]
+        sample.pixels[value] = 0
     sample.findings += _outside(label, opened.mode, sample.pixels, dataset)
     return sample
 
@@ -216,6 +230,7 @@ _FIXES = {
     "unreadable label": "labels cannot be read; fetch them again or take them off the list",
     "color": "labels are colour pictures; map every colour to its class and save one 8-bit channel of values 0..{top}",
     "mode": "labels are not 8-bit; save them as 8-bit grey or palette PNG of values 0..{top} and {ignore}",
+    "unfit": "samples do not fit the data set",
     "size": "labels differ from their image in size; resize them with nearest-neighbour interpolation",
     "values": "labels hold values outside 0..{top} that are not ignore_index {ignore}{fix}",
     "palette": "palette labels hold indices outside 0..{top} that are not ignore_index {ignore} (the indices, not the "

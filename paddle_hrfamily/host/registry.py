@@ -14,8 +14,11 @@ def register() -> None:
 
     from paddle_hrfamily.backbones import DDRNet, DDRNetTrunk, HRNet, ResNet, UHRNet
     from paddle_hrfamily.host import checkpoints, compat, evaluation
+    from paddle_hrfamily.host.datasets import LIP, CamVid, NYUv2Depth, PascalPersonPart, Synapse
     from paddle_hrfamily.host.scenes import StreetScenes
-    from paddle_hrfamily.models import DDRSeg, HRNetSeg, OCRSeg, SPGNet
+    from paddle_hrfamily.host.transforms import RandomDepthZoom, RandomMirror
+    from paddle_hrfamily.losses.depth import DepthLoss
+    from paddle_hrfamily.models import DDRSeg, HRDepth, HRNetSeg, OCRSeg, SPGNet
 
     for registry, component in (
         (manager.BACKBONES, DDRNet),
@@ -24,10 +27,19 @@ def register() -> None:
         (manager.BACKBONES, ResNet),
         (manager.BACKBONES, UHRNet),
         (manager.MODELS, DDRSeg),
+        (manager.MODELS, HRDepth),
         (manager.MODELS, HRNetSeg),
         (manager.MODELS, OCRSeg),
         (manager.MODELS, SPGNet),
+        (manager.DATASETS, CamVid),
+        (manager.DATASETS, LIP),
+        (manager.DATASETS, NYUv2Depth),
+        (manager.DATASETS, PascalPersonPart),
         (manager.DATASETS, StreetScenes),
+        (manager.DATASETS, Synapse),
+        (manager.LOSSES, DepthLoss),
+        (manager.TRANSFORMS, RandomDepthZoom),
+        (manager.TRANSFORMS, RandomMirror),
     ):
         _add(registry, component)
     compat.apply()

@@ -2,6 +2,7 @@
 
 from paddle_hrfamily.models.ddrnet_classifier import DDRNetClassifier
 from paddle_hrfamily.models.ddrseg import DDRSeg
+from paddle_hrfamily.models.hrdepth import HRDepth
 from paddle_hrfamily.models.hrnet_classifier import HRNetClassifier
 from paddle_hrfamily.models.hrnet_pose import HRNetPose
 from paddle_hrfamily.models.hrnet_pyramid import HRNetPyramid
@@ -13,6 +14,7 @@ from paddle_hrfamily.models.spgnet import SPGNet
 __all__ = [
     "DDRNetClassifier",
     "DDRSeg",
+    "HRDepth",
     "HRNetClassifier",
     "HRNetPose",
     "HRNetPyramid",
