@@ -18,7 +18,7 @@ def register() -> None:
     from paddle_hrfamily.host.scenes import StreetScenes
     from paddle_hrfamily.host.transforms import RandomDepthZoom, RandomMirror
     from paddle_hrfamily.losses.depth import DepthLoss
-    from paddle_hrfamily.models import DDRSeg, HRDepth, HRNetSeg, OCRSeg, SPGNet
+    from paddle_hrfamily.models import DDRSeg, HRDepth, HRNetSeg, OCRSeg, SpecializeFuse, SPGNet
 
     for registry, component in (
         (manager.BACKBONES, DDRNet),
@@ -30,6 +30,7 @@ def register() -> None:
         (manager.MODELS, HRDepth),
         (manager.MODELS, HRNetSeg),
         (manager.MODELS, OCRSeg),
+        (manager.MODELS, SpecializeFuse),
         (manager.MODELS, SPGNet),
         (manager.DATASETS, CamVid),
         (manager.DATASETS, LIP),

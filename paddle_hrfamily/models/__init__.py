@@ -9,6 +9,7 @@ from paddle_hrfamily.models.hrnet_pyramid import HRNetPyramid
 from paddle_hrfamily.models.hrnetseg import HRNetSeg
 from paddle_hrfamily.models.ocrseg import OCRSeg
 from paddle_hrfamily.models.segmentor import Segmentor
+from paddle_hrfamily.models.specialize_fuse import SpecializeFuse
 from paddle_hrfamily.models.spgnet import SPGNet
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "OCRSeg",
     "SPGNet",
     "Segmentor",
+    "SpecializeFuse",
 ]
