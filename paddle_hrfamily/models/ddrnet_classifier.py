@@ -10,7 +10,7 @@ from paddle_hrfamily.layers import ConvBN
 from paddle_hrfamily.weights import load_weights
 
 
-class ClassificationHead(nn.Layer):
+class DDRTail(nn.Layer):
     """The last fusion, from fine to coarse, and conv5_2 (tables I and II).
 
     [(N, c, H/8, W/8), (N, 4c, H/32, W/32)] -> logits (N, num_classes).
@@ -49,7 +49,7 @@ class DDRNetClassifier(nn.Layer):
     def __init__(self, backbone: nn.Layer, num_classes: int = 1000, *, pretrained: str | None = None) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = ClassificationHead(backbone.feat_channels[0], backbone.layout.tail_width, num_classes)
+        self.head = DDRTail(backbone.feat_channels[0], backbone.layout.tail_width, num_classes)
         self.num_classes = num_classes
         if pretrained:
             print(load_weights(self, pretrained, part="auto"))
