@@ -51,6 +51,11 @@ class Complexity:
         """DDRNet's "GFLOPs" in segmentation: multiply-accumulates and additions of biases / 10^9."""
         return (self.macs + self.biases) / GIGA
 
+    @property
+    def billion_by_fvcore(self) -> float:
+        """DDRNet's "GFLOPs" in classification: with two operations per normalised and four per resized element."""
+        return (self.macs + 2 * self.normalised + 4 * self.resized) / GIGA
+
 
 def complexity(build: Callable[[], nn.Layer], height: int, width: int, in_channels: int = 3) -> Complexity:
     """Count the network that `build` makes, in evaluation mode, at an image of height × width pixels."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from paddle import nn
 
-from paddle_hrfamily.backbones import DDRNet, DDRNetTrunk, HRNet, UHRNet, ddrnet, hrnet, uhrnet
+from paddle_hrfamily.backbones import DDRNet, DDRNetTrunk, HRNet, ResNet, UHRNet, ddrnet, hrnet, uhrnet
 from paddle_hrfamily.errors import UserError, unknown
 from paddle_hrfamily.layers import Padding
 from paddle_hrfamily.models import (
@@ -22,6 +22,7 @@ from paddle_hrfamily.models import (
     HRNetPyramid,
     HRNetSeg,
     OCRSeg,
+    SpecializeFuse,
     SPGNet,
     spgnet,
 )
@@ -37,6 +38,7 @@ class Entry:
     variant: str = ""
     num_classes: int | None = 19  # None: an output without classes
     size: tuple[int, int] = (1024, 2048)  # height and width that its paper counts operations at
+    rule: str = "giga"  # and how, an attribute of Complexity
     backbone_options: Mapping[str, Any] = field(default_factory=dict)
     model_options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -69,7 +71,8 @@ def _nearest(
 
 def _ddrnets() -> dict[str, Entry]:
     """DDRNets of both tasks; the auxiliary output is asked for where it is wanted, as in the other families."""
-    plain, tail = {"model_options": {"auxiliary": False}}, {"num_classes": 1000, "size": (224, 224)}
+    plain = {"model_options": {"auxiliary": False}, "rule": "billion_with_biases"}
+    tail = {"num_classes": 1000, "size": (224, 224), "rule": "billion_by_fvcore"}
     segmentation = {f"ddrnet_{v}": Entry(DDRSeg, DDRNet, v, **plain) for v in ddrnet.VARIANTS}
     return segmentation | {f"ddrnet_{v}_cls": Entry(DDRNetClassifier, DDRNetTrunk, v, **tail) for v in ddrnet.VARIANTS}
 
@@ -81,15 +84,23 @@ def _spgnets() -> dict[str, Entry]:
             SPGNet,
             variant=v,
             size=(1025, 2049),
+            rule="billion",
             model_options={"encoders": encoders, "decoder_channels": channels},
         )
         for v, (encoders, channels) in spgnet.VARIANTS.items()
     }
 
 
+def _specialize_fuse() -> dict[str, Entry]:
+    """With the light decoder on ResNet-101, as many channels as HRNet-W48 has (section 5.1.2)."""
+    decoded = Entry(SpecializeFuse, ResNet, "R101", size=(512, 512), model_options={"decoder_width": 48})
+    return _on_streams("_specialize_fuse", SpecializeFuse, size=(512, 512)) | {"resnet101_specialize_fuse": decoded}
+
+
 MODELS: dict[str, Entry] = (
     _on_streams("", HRNetSeg)
     | _on_streams("_ocr", OCRSeg)
+    | _specialize_fuse()
     | _on_streams("_depth", HRDepth, num_classes=1, size=(480, 640))
     | _nearest("_cls", HRNetClassifier, hrnet.VARIANTS, num_classes=1000, size=(224, 224))
     | _nearest("_pose", HRNetPose, _DENSE, num_classes=17, size=(256, 192), finest_alone=True)
@@ -146,7 +157,7 @@ def create_model(
     model_options |= dict(entry.model_options) | _accepted(entry.model, options)
     if entry.backbone is None:
         return entry.model(**model_options)
-    backbone = entry.backbone(entry.variant, **_accepted(entry.backbone, options), **entry.backbone_options)
+    backbone = entry.backbone(entry.variant, **{**entry.backbone_options, **_accepted(entry.backbone, options)})
     return entry.model(backbone, **_accepted(entry.model, model_options))
 
 

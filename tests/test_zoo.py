@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import paddle
 import pytest
 
 import paddle_hrfamily
+from paddle_hrfamily.__main__ import main
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.models import segmentor
 from paddle_hrfamily.weights import read
@@ -68,3 +70,24 @@ def test_a_published_name_chooses_the_padding(monkeypatch) -> None:
     assert create_model("hrnet_w18", pretrained="imagenet").backbone.padding == "symmetric"
     with pytest.raises(UserError, match="no weights 'cityscape' are published for UHRNet W48; there are imagenet"):
         create_model("uhrnet_w48", pretrained="cityscape")
+
+
+def test_a_name_counts_as_its_own_paper_does(capsys: pytest.CaptureFixture) -> None:
+    assert main(["list", "ddrnet_23_slim*"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"ddrnet_23_slim +DDRSeg, DDRNet 23_slim +5\.696 +36\.303  1024x2048", said)
+    assert re.search(r"ddrnet_23_slim_cls .* 7\.575 +0\.978  224x224", said)
+    assert "additions of biases" in said and "with batch norms" in said
+
+
+def test_the_list_of_all_is_there_at_once(capsys: pytest.CaptureFixture) -> None:
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:-1]] == list_models()
+    assert main(["list", "ddrnett"]) == 2
+    assert "did you mean ddrnet" in capsys.readouterr().err
+
+
+def test_what_a_user_asks_for_goes_before_what_the_name_stands_for() -> None:
+    assert create_model("ddrnet_23_slim").head.auxiliary is None
+    assert create_model("ddrnet_23_slim", auxiliary=True).head.auxiliary is not None

@@ -1,7 +1,10 @@
-"""List the models with their parameters and GFLOPs.
+"""List the models; those that a pattern names with their parameters and GFLOPs.
 
 hrfamily list
-hrfamily list 'uhrnet_*' --size 512 1024
+hrfamily list 'uhrnet_*'
+hrfamily list 'ddrnet_23*' --size 512 1024
+
+GFLOPs are counted as the model's own paper counts them, at the image size that it counts them at.
 """
 
 from __future__ import annotations
@@ -12,34 +15,46 @@ from paddle_hrfamily.errors import unknown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pattern", nargs="?", default="*", help="a name, or a shell pattern (default: all)")
-    parser.add_argument("--num_classes", type=int, help="classes of the head (default: 19, or what the network is for)")
+    parser.add_argument("pattern", nargs="?", help="a name, or a shell pattern; counting takes a second or so for each")
+    parser.add_argument("--num_classes", type=int, help="of the head (default: what the model is for)")
     parser.add_argument(
-        "--size",
-        type=int,
-        nargs=2,
-        metavar=("HEIGHT", "WIDTH"),
-        help="of the image (default: what the network's paper counts at)",
+        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="of the image (default: the paper's)"
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Count each network from its shapes and print its row at once."""
+    """Print every name, or count each network that matches from its shapes and print its row at once."""
     from paddle_hrfamily.host import environment
 
     environment.require_paddle()
     from paddle_hrfamily import zoo
     from paddle_hrfamily.complexity import complexity
 
-    names = zoo.list_models(args.pattern)
+    names = zoo.list_models(args.pattern or "*")
     if not names:
         raise unknown("model", args.pattern, zoo.MODELS)
-    print(f"{'model':<24}{'config':<37}{'parameters (M)':>15}{'GFLOPs':>10}  at")
+    width = max(map(len, names)) + 2
+    if args.pattern is None:
+        for name in names:
+            print(f"{name:<{width}}{zoo.find(name).config}")
+        print(f"{len(names)} models; hrfamily list '{names[0].split('_')[0]}_*' counts parameters and GFLOPs")
+        return
+    components = max(len(zoo.find(name).config) for name in names) + 2
+    print(f"{'model':<{width}}{'config':<{components}}{'parameters (M)':>15}{'GFLOPs':>10}  at")
     for name in names:
         entry = zoo.find(name)
-        height, width = args.size or entry.size
-        classes = args.num_classes if entry.num_classes else None
-        count = complexity(lambda name=name, classes=classes: zoo.create_model(name, classes), height, width)
-        counts = f"{count.parameters / 1e6:>15.3f}{count.giga:>10.3f}"
-        print(f"{name:<24}{entry.config:<37}{counts}  {height}x{width}", flush=True)
-    print("GFLOPs: multiply-accumulates / 2^30 of convolutions and linear layers, as the HRNet papers count them")
+        image = tuple(args.size or entry.size)
+        count = complexity(lambda name=name: zoo.create_model(name, args.num_classes), *image)
+        cost = f"{count.parameters / 1e6:>15.3f}{getattr(count, entry.rule):>10.3f}"
+        print(f"{name:<{width}}{entry.config:<{components}}{cost}  {image[0]}x{image[1]}", flush=True)
+    for rule in sorted({zoo.find(name).rule for name in names}):
+        print(f"GFLOPs {RULES[rule]}")
+
+
+# What the numbers of `Complexity` are, in words.
+RULES = {
+    "giga": "of the HRNet and U-HRNet papers: multiply-accumulates / 2^30",
+    "billion": "of SPGNet: multiply-accumulates / 10^9",
+    "billion_with_biases": "of DDRNet: multiply-accumulates and additions of biases / 10^9",
+    "billion_by_fvcore": "of DDRNet's classification networks: with batch norms and resizes / 10^9",
+}
