@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +138,36 @@ def test_bad_input_is_one_line(capsys, tmp_path, arguments: list, words: list[st
     error = capsys.readouterr().err
     assert error.startswith("error: ") and all(word in error for word in words)
     assert not (tmp_path / "out").exists()
+
+
+ATTENTIONS = {
+    "query transposed": lambda q, k: _rows(q).transpose([0, 2, 1]) @ _rows(k),
+    "flattened": lambda q, k: q.flatten(2).transpose([0, 2, 1]) @ _rows(k),
+    "scaled": lambda q, k: (_rows(q).transpose([0, 2, 1]) * 0.3) @ _rows(k),
+    "key transposed": lambda q, k: _rows(q) @ paddle.nn.functional.softmax(_rows(k), -1).transpose([0, 2, 1]),
+    "value transposed": lambda q, k: paddle.nn.functional.softmax(_rows(q), -1) @ _rows(k).transpose([0, 2, 1]),
+    "with itself": lambda q, k: paddle.matmul(_rows(q).transpose([0, 2, 1]), _rows(q)),
+}
+
+
+def _rows(x: paddle.Tensor) -> paddle.Tensor:
+    return x.reshape([0, 20, -1])
+
+
+class Attention(paddle.nn.Layer):
+    def __init__(self, attend: Callable) -> None:
+        super().__init__()
+        self.query, self.key, self.attend = paddle.nn.Conv2D(3, 20, 3, padding=1), paddle.nn.Conv2D(3, 20, 1), attend
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.attend(paddle.nn.functional.relu(self.query(x)), self.key(x))
+
+
+@pytest.mark.parametrize("attend", ATTENTIONS.values(), ids=ATTENTIONS.keys())
+def test_attention_over_what_convolutions_made(tmp_path: Path, attend: Callable) -> None:
+    paddle.seed(0)
+    model = Attention(attend)
+    image = np.random.default_rng(0).standard_normal((1, 3, 6, 8), dtype=np.float32)
+    expected = model(paddle.to_tensor(image)).numpy()
+    static_graph.write(model, [paddle.static.InputSpec([-1, 3, -1, -1], "float32", name="x")], tmp_path / "model")
+    np.testing.assert_allclose(infer(tmp_path, image), expected, rtol=1e-4, atol=1e-4)

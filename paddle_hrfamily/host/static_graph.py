@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 from paddle import nn
+from paddle.base.dygraph.base import switch_to_static_graph
 
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.host import program_operators
@@ -63,7 +64,25 @@ def write(layer: nn.Layer, input_spec: Sequence[paddle.static.InputSpec], prefix
     with _program_form():
         graph = paddle.jit.to_static(layer, input_spec=list(input_spec), full_graph=True)
         graph.eval()
+        _keep_transposes(graph.forward.concrete_program.main_program)
         paddle.jit.save(graph, str(prefix))
+
+
+@switch_to_static_graph
+def _keep_transposes(program: paddle.static.Program) -> None:
+    """Put a copy between each reshape and the transposition of its result, as attention over pixels has them.
+
+    Paddle Inference on processors fuses reshape, transposition and product into one operator of oneDNN's, which takes
+    the blocked memory of a convolution for rows and columns: wrong results on both lines.
+    """
+    for block in program.blocks:
+        reshaped = {name for op in block.ops if op.type == "reshape2" for name in op.output("Out")}
+        for index, op in reversed(list(enumerate(block.ops))):
+            if op.type == "transpose2" and op.input("X")[0] in reshaped:
+                source = block.var(op.input("X")[0])
+                copy = block.create_var(name=f"{source.name}.copy{index}", dtype=source.dtype, shape=source.shape)
+                op._rename_input(source.name, copy.name)
+                block._insert_op(index, type="assign", inputs={"X": [source]}, outputs={"Out": [copy]})
 
 
 @contextmanager
