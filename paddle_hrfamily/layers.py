@@ -98,6 +98,15 @@ def resize_as(
     return F.interpolate(x, size, mode=mode, align_corners=align_corners and mode == "bilinear")
 
 
+@paddle.jit.not_to_static  # as in resize_as
+def unflatten_as(x: paddle.Tensor, reference: paddle.Tensor) -> paddle.Tensor:
+    """(N, C, H·W) -> (N, C, H, W), the height and width of `reference` (N, any, H, W)."""
+    height, width = reference.shape[2:]
+    if min(height, width) < 0:
+        height, width = paddle.shape(reference)[2:]
+    return x.reshape([0, x.shape[1], height, width])
+
+
 def halve_channels(x: paddle.Tensor) -> paddle.Tensor:
     """Average neighbouring channels: (N, C, H, W) -> (N, C/2, H, W), U-HRNet's "pooling at channel dimension"."""
     return (x[:, 0::2] + x[:, 1::2]) * 0.5

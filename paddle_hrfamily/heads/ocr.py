@@ -11,7 +11,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from paddle_hrfamily.layers import ConvBN, classifier
+from paddle_hrfamily.layers import ConvBN, classifier, unflatten_as
 from paddle_hrfamily.multires import representation, representation_channels
 
 
@@ -87,13 +87,5 @@ class ObjectAttention(nn.Layer):
         key, value = self.key(objects).flatten(2), self.value(objects).flatten(2)  # (N, key_channels, K)
         relation = paddle.matmul(key, query.flatten(2), transpose_x=True) * self.scale  # (N, K, H·W)
         context = paddle.matmul(value, F.softmax(relation, axis=1))  # (N, key_channels, H·W)
-        return self.out(_unflatten(context, query))
+        return self.out(unflatten_as(context, query))
 
-
-@paddle.jit.not_to_static  # the shape read here is what decides between constants and operators in an exported graph
-def _unflatten(x: paddle.Tensor, reference: paddle.Tensor) -> paddle.Tensor:
-    """(N, C, H·W) -> (N, C, H, W) as in `reference`."""
-    height, width = reference.shape[2:]
-    if min(height, width) < 0:
-        return x.reshape([*paddle.shape(x)[:2], *paddle.shape(reference)[2:]])
-    return x.reshape([-1, x.shape[1], height, width])

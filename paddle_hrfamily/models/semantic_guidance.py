@@ -8,7 +8,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from paddle_hrfamily.layers import ConvBN
+from paddle_hrfamily.layers import ConvBN, unflatten_as
 
 Guidance = Literal["sigmoid", "softmax", "sum"]
 GUIDANCES: tuple[Guidance, ...] = ("sigmoid", "softmax", "sum")
@@ -47,7 +47,7 @@ class SemanticGuidance(nn.Layer):
         """Logits -> the guided attention (N, channels, h, w); of "sum", the transformed prediction."""
         mask = self.attend(logits)
         if self.guidance == "softmax":
-            return F.softmax(mask.flatten(2), axis=2).reshape(mask.shape)
+            return unflatten_as(F.softmax(mask.flatten(2), axis=2), mask)
         return F.sigmoid(mask) if self.guidance == "sigmoid" else mask
 
     def class_weights(self) -> paddle.Tensor:
