@@ -19,6 +19,7 @@ import yaml
 from paddle_hrfamily.errors import UserError
 
 if TYPE_CHECKING:
+    from paddle import nn
     from paddleseg.cvlibs import Config
 
     from paddle_hrfamily.host.classes import ClassTable
@@ -40,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output_op",
         choices=OUTPUTS,
-        default="argmax",
-        help="what the graph ends in: int32 labels, probabilities, or logits, also called none (default: %(default)s)",
+        help="what the graph ends in: int32 labels (default), probabilities, or logits, also called none; of a network "
+        "of depth, metres (none) alone",
     )
     parser.add_argument("--for_fd", action="store_true", help="name the files inference.* as FastDeploy expects")
     parser.add_argument("--opts", nargs="+", help="change values of the config, as key=value")
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     config = settings.load(args.config, opts=args.opts)
     _, model = trained.network(config, trained.weights_file(args.model_path))
     shape = _input_shape(args.input_shape, settings.in_channels(config))
-    output = "none" if args.output_op == "logits" else args.output_op
+    output = _output(args.output_op, model)
     stem, description = ("inference", "inference.yml") if args.for_fd else ("model", "deploy.yaml")
 
     with tempfile.TemporaryDirectory() as folder:
@@ -68,10 +69,22 @@ def run(args: argparse.Namespace) -> None:
         deploy = _deploy_description(config, stem, shape, output, class_table(config.dic))
         (Path(folder) / description).write_text(yaml.safe_dump(deploy, sort_keys=False, allow_unicode=True))
         _install(Path(folder), Path(args.save_dir))
-    for line in _signature(shape, output, len(deploy["Deploy"]["class_names"])):
+    meaning = "metres" if _is_of_depth(model) else "logits"
+    for line in _signature(shape, output, len(deploy["Deploy"]["class_names"]), meaning):
         print(line)
     print(f"the written graph computes what the network does, compared at {' and '.join(compared)}")
     print(f"{stem}.pdmodel, {stem}.pdiparams and {description} are in {args.save_dir}")
+
+
+def _is_of_depth(model: nn.Layer) -> bool:
+    return getattr(model, "task", None) == "depth"
+
+
+def _output(asked: str | None, model: nn.Layer) -> str:
+    output = {None: "none" if _is_of_depth(model) else "argmax", "logits": "none"}.get(asked, asked)
+    if _is_of_depth(model) and output != "none":
+        raise UserError(f"--output_op {asked}: this network answers in metres, without classes; leave it out")
+    return output
 
 
 def _input_shape(asked: list[int] | None, in_channels: int) -> list[int]:
@@ -101,10 +114,10 @@ def _deploy_description(config: Config, stem: str, shape: list[int], output: str
     }
 
 
-def _signature(shape: list[int], output: str, num_classes: int) -> tuple[str, str]:
+def _signature(shape: list[int], output: str, num_classes: int, planes_are: str) -> tuple[str, str]:
     batch, channels, height, width = ("?" if extent == -1 else extent for extent in shape)
     planes = "" if output == "argmax" else f"{num_classes}, "
-    meaning = {"argmax": "int32 class ids", "softmax": "float32 probabilities", "none": "float32 logits"}[output]
+    meaning = {"argmax": "int32 class ids", "softmax": "float32 probabilities", "none": f"float32 {planes_are}"}[output]
     return (
         f"input   float32 ({batch}, {channels}, {height}, {width}), normalised as deploy.yaml's transforms say",
         f"output  ({batch}, {planes}{height}, {width}), {meaning}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from paddle import distributed
@@ -18,6 +19,7 @@ from paddle_hrfamily.host.classes import ClassTable
 OVERLAYS, COLOR_MAPS, LABELS = "added_prediction", "pseudo_color_prediction", "label"
 _LEGEND_CLASSES = 32  # a video's legend is the same in all frames, so it can only name this many
 
+Result = TypeVar("Result")
 Predict = Callable[[np.ndarray], np.ndarray]  # image (H, W, 3), RGB uint8 -> label map (H, W)
 
 
@@ -47,21 +49,38 @@ def predict_pictures(sources: list[images.Source], predict: Predict, drawing: Dr
     Raises:
         UserError: none of them can be read.
     """
+    pixels, bad = each_picture(sources, lambda source: _predict_one(source, predict, drawing, folder))
+    print(_share_table(sum(pixels, np.zeros(len(drawing.table), np.int64)), drawing.table))
+    for name, what in ((OVERLAYS, "overlays"), (COLOR_MAPS, "colour maps"), (LABELS, "class numbers")):
+        print(f"{what:<20} {folder / name}")
+    return say_left_out(bad)
+
+
+def each_picture(
+    sources: list[images.Source], work: Callable[[images.Source], Result]
+) -> tuple[list[Result], list[UserError]]:
+    """What `work` makes of this process's share of the pictures, and why it makes nothing of some.
+
+    Raises:
+        UserError: it makes something of none.
+    """
     mine = sources[distributed.get_rank() :: distributed.get_world_size()]
-    pixels, bad = np.zeros(len(drawing.table), np.int64), []
+    results, bad = [], []
     for source in tqdm(mine, "predicting", unit="picture"):
         try:
-            pixels += _predict_one(source, predict, drawing, folder)
+            results.append(work(source))
         except UserError as error:
             bad.append(error)
             tqdm.write(f"left out: {error}")
-    if mine and len(bad) == len(mine):
+    if bad and not results:
         raise UserError(f"none of {len(mine)} pictures could be predicted: {bad[0]}")
-    print(_share_table(pixels, drawing.table))
-    for name, what in ((OVERLAYS, "overlays"), (COLOR_MAPS, "colour maps"), (LABELS, "class numbers")):
-        print(f"{what:<20} {folder / name}")
+    return results, bad
+
+
+def say_left_out(bad: list[UserError]) -> int:
+    """Print why pictures were left out; the exit status, 1 if there are any."""
     if bad:
-        print(f"{len(bad)} of {len(mine)} pictures were left out:", *bad, sep="\n  ")
+        print(f"{len(bad)} pictures were left out:", *bad, sep="\n  ")
     return int(bool(bad))
 
 
