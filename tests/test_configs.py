@@ -1,20 +1,34 @@
-"""Every config builds what it names: network, losses, optimizer, schedule, transforms."""
+"""Every config builds what it names: network, losses, optimizer, schedule, transforms. It keeps its comments' word."""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import paddle
 import pytest
 import yaml
 from paddleseg.transforms import Compose
 
+from paddle_hrfamily import zoo
 from paddle_hrfamily.host import registry, settings
+from paddle_hrfamily.host.ablation.runs import parameters
+from paddle_hrfamily.host.ablation.suite import read_suite
 from paddle_hrfamily.host.classes import class_table
+from paddle_hrfamily.host.trained import leave_pretrained
 from paddle_hrfamily.weights import resolve
 
-CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yml"))
+FOLDER = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = sorted(FOLDER.glob("*.yml"))
+SUITES = sorted((FOLDER / "ablations").glob("*.yml"))
+DATASETS = (
+    *("cityscapes", "ade20k", "lip", "coco_stuff", "pascal_context", "pascal_voc", "person_part"),
+    *("camvid", "camvid_960x720", "nyuv2", "synapse"),
+)
+SMALLEST = {"HRNet": "W18_Small_V1", "UHRNet": "W18_Small", "DDRNet": "23_slim", "ResNet": "R18"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -22,44 +36,136 @@ def _registered() -> None:
     registry.register()
 
 
+def pretrained(model: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Family, variant and source of all weights that a model's section asks for."""
+    if "encoders" in model and "pretrained" in model:
+        yield from (("ResNet", encoder, model["pretrained"]) for encoder in model["encoders"])
+    backbone = model.get("backbone", {})
+    if "pretrained" in backbone:
+        yield backbone["type"], backbone["variant"], backbone["pretrained"]
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_builds(path: Path) -> None:
     config = settings.load(path)
-    backbone = config.dic["model"]["backbone"]
-    pretrained = backbone.pop("pretrained", None)
-    if pretrained:  # published: its padding is what the network is built with, wherever the file is
-        assert resolve(backbone["type"], backbone["variant"], pretrained).source.startswith(("https://", "hf-hub:"))
+    for source in pretrained(config.dic["model"]):
+        assert resolve(*source).source.startswith(("https://", "hf-hub:"))
+    leave_pretrained(config.dic["model"])  # published: its padding stays, wherever the file is
     with paddle.LazyGuard():  # every shape, no memory: the largest has 182 million parameters
         builder = settings.builder(config)
         model = builder.model
-        assert len(builder.loss["types"]) == len(builder.loss["coef"]) == 1
+        assert len(builder.loss["types"]) == len(builder.loss["coef"])
         assert builder.lr_scheduler.base_lr == config.dic["lr_scheduler"]["learning_rate"]
         assert builder.lr_scheduler.decay_steps == config.iters
         assert builder.optimizer is not None
     for split in ("train_dataset", "val_dataset"):
         transforms = [builder.build_component(item) for item in config.dic[split]["transforms"]]
         assert Compose(transforms).transforms
-    assert len(class_table(config.dic)) == model.num_classes
-    assert model.backbone.variant == backbone["variant"]
+    assert len(class_table(config.dic)) == config.dic["model"]["num_classes"]
+    names = [name for name, _ in model.named_parameters()]
+    for group in config.dic["optimizer"].get("custom_cfg", []):
+        assert 0 < sum(group["name"] in name for name in names) < len(names)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_file_name_tells_the_network(path: Path) -> None:
-    backbone = settings.load(path).dic["model"]["backbone"]
-    if path.stem != "quickstart":
-        assert path.stem.startswith(f"{backbone['type']}_{backbone['variant']}_".lower())
+def network_name(model: dict[str, Any]) -> str:
+    """What a config's file is called by: the zoo's name of its network, where it has one."""
+    if model["type"] == "SPGNet":
+        width = model.get("decoder_channels", 128)
+        return f"spgnet_{model['encoders'][0].lower()}" + (f"_d{width}" if width != 128 else "")
+    kind, variant = model["backbone"]["type"], model["backbone"]["variant"]
+    name = f"resnet{variant[1:]}" if kind == "ResNet" else f"{kind}_{variant}".lower()
+    return name + {"OCRSeg": "_ocr", "SpecializeFuse": "_specialize_fuse"}.get(model["type"], "")
+
+
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem != "quickstart"], ids=lambda path: path.stem)
+def test_file_name_tells_network_and_data(path: Path) -> None:
+    model = settings.load(path).dic["model"]
+    name = network_name(model)
+    assert path.stem in {f"{name}_{data}" for data in DATASETS}
+    zoo_name = f"{name}_depth" if model["type"] == "HRDepth" else name
+    if zoo_name in zoo.MODELS:
+        entry = zoo.MODELS[zoo_name]
+        assert entry.model.__name__ == model["type"]
+        assert entry.backbone is None or (entry.backbone.__name__, entry.variant) == (
+            model["backbone"]["type"],
+            model["backbone"]["variant"],
+        )
 
 
 def test_the_configs_asked_for_are_there() -> None:
+    nets = ("uhrnet_w48", "uhrnet_w18_small", "hrnet_w48", "hrnet_w18_small_v2")
+    ocr = ("hrnet_w48_ocr", "uhrnet_w48_ocr")
+    ddrnets = ("ddrnet_23_slim", "ddrnet_23", "ddrnet_39", "ddrnet_39_1_5x")
+    fused = ("hrnet_w48_specialize_fuse", "resnet101_specialize_fuse")
+    small = ("uhrnet_w18_small", "hrnet_w18_small_v2", "ddrnet_23_slim", "spgnet_r18", "uhrnet_w18_small_ocr")
     assert {path.stem for path in CONFIGS} >= {
         "quickstart",
-        *(f"{net}_cityscapes" for net in ("uhrnet_w48", "uhrnet_w18_small", "hrnet_w48", "hrnet_w18_small_v2")),
-        *(f"{net}_ade20k" for net in ("uhrnet_w48", "uhrnet_w18_small", "hrnet_w48", "hrnet_w18_small_v2")),
-        *(f"{net}_camvid" for net in ("uhrnet_w18_small", "hrnet_w18_small_v2")),
+        *(f"{net}_cityscapes" for net in (*nets, *ocr, *ddrnets, "spgnet_r50_d256")),
+        *(f"{net}_ade20k" for net in (*nets, *ocr, *fused)),
+        *(f"{net}_lip" for net in ("hrnet_w48", "uhrnet_w48", *ocr)),
+        *(f"{net}_coco_stuff" for net in fused),
+        *(f"{net}_pascal_context" for net in ("hrnet_w48", "hrnet_w48_ocr", *fused)),
+        *("spgnet_r50_pascal_voc", "spgnet_r50_person_part"),
+        *(f"{net}_camvid" for net in (*small, "hrnet_w18_small_v2_specialize_fuse")),
+        *(f"{net}_camvid_960x720" for net in ddrnets[:2]),
     }
 
 
-README_MODELS = re.findall(r"```yaml\n(model:.*?)```", (CONFIGS[0].parent.parent / "README.md").read_text(), re.DOTALL)
+def comments(path: Path) -> str:
+    """The comment lines of a config and of what it is based on, joined."""
+    text = path.read_text()
+    bases = yaml.safe_load(text).get("_base_", [])
+    own = " ".join(line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
+    return " ".join([own, *(comments(path.parent / base) for base in ([bases] if isinstance(bases, str) else bases))])
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_epochs_are_worked_out_as_the_comment_says(path: Path) -> None:
+    sums = re.findall(r"(\d+) \* (\d+) / (\d+) = (\d+)( iterations)?", comments(path))
+    for epochs, images, batch, iterations, _ in sums:
+        assert round(int(epochs) * int(images) / int(batch)) == int(iterations)
+    binding = [int(iterations) for *_, iterations, binds in sums if binds]
+    assert not binding or settings.load(path).iters == binding[0]  # a config's own comment comes before its base's
+
+
+def outputs_wanted() -> list[str]:
+    """Every kind of model in the configs with its number of losses, as JSON of a section to build."""
+    kinds = set()
+    for path in CONFIGS:
+        config = settings.load(path).dic
+        model = {key: config["model"][key] for key in ("type", "decoder_width") if key in config["model"]}
+        model["num_classes"] = min(2, config["model"]["num_classes"])  # depth has one plane
+        if "backbone" in config["model"]:
+            kind = config["model"]["backbone"]["type"]
+            model["backbone"] = {"type": kind, "variant": SMALLEST[kind]}
+        else:
+            model["encoders"] = ["R18"] * len(config["model"]["encoders"])
+        kinds.add(json.dumps([model, len(config["loss"]["coef"])], sort_keys=True))
+    return sorted(kinds)
+
+
+@pytest.mark.parametrize("text", outputs_wanted())
+def test_there_is_a_loss_for_every_output(text: str) -> None:
+    section, losses = json.loads(text)
+    config = settings.load("uhrnet_w18_small_camvid.yml")
+    config.dic["model"] = section
+    model = settings.builder(config).model
+    logits = model(paddle.zeros([2, 3, 64, 64]))
+    assert hasattr(model, "loss_computation") or len(logits) == losses
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_every_row_of_an_ablation_builds(path: Path) -> None:
+    suite = read_suite(path)
+    assert suite.source
+    configs = {row.name: row.resolved() for row in suite.rows}
+    assert len({str(config.dic) for config in configs.values()}) == len(configs), "two rows are the same"
+    for config in configs.values():
+        assert parameters(config) > 1e6
+        assert config.dic["train_dataset"]["dataset_root"] == "data/camvid"
+
+
+README_MODELS = re.findall(r"```yaml\n(model:.*?)```", (FOLDER.parent / "README.md").read_text(), re.DOTALL)
 
 
 @pytest.mark.parametrize("text", README_MODELS, ids=lambda text: text.split()[2])
