@@ -62,9 +62,11 @@ def test_config_builds(path: Path) -> None:
         transforms = [builder.build_component(item) for item in config.dic[split]["transforms"]]
         assert Compose(transforms).transforms
     assert len(class_table(config.dic)) == config.dic["model"]["num_classes"]
-    names = [name for name, _ in model.named_parameters()]
+    rates = {name: tensor.optimize_attr["learning_rate"] for name, tensor in model.named_parameters()}
     for group in config.dic["optimizer"].get("custom_cfg", []):
-        assert 0 < sum(group["name"] in name for name in names) < len(names)
+        raised = {name for name, rate in rates.items() if rate == group["lr_mult"]}
+        assert raised == {name for name in rates if group["name"] in name and not name.endswith(("_mean", "_variance"))}
+        assert 0 < len(raised) < len(rates)
 
 
 def network_name(model: dict[str, Any]) -> str:
