@@ -210,6 +210,11 @@ def test_widths_and_strides_of_the_tables(variant: str) -> None:
     assert len(backbone.conv4) == (2 if variant.startswith("39") else 1)
 
 
+def test_a_variant_that_yaml_takes_for_a_number() -> None:
+    with paddle.LazyGuard():
+        assert DDRNet(23).variant == "23"
+
+
 @pytest.fixture(scope="module")
 def networks() -> dict[str, nn.Layer]:
     return {key: DDRNet("23_slim", padding=key) for key in ("symmetric", "same")} | {

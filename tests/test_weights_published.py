@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from paddle_hrfamily.backbones import hrnet, resnet, uhrnet
+from paddle_hrfamily.backbones import ddrnet, hrnet, resnet, uhrnet
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.weights.published import PUBLISHED, resolve
 
-VARIANTS = {"HRNet": hrnet.VARIANTS, "ResNet": resnet.VARIANTS, "UHRNet": uhrnet.VARIANTS}
+VARIANTS = {
+    "DDRNet": ddrnet.VARIANTS,
+    "HRNet": hrnet.VARIANTS,
+    "ResNet": resnet.VARIANTS,
+    "UHRNet": uhrnet.VARIANTS,
+}
 
 
 def test_every_entry_is_of_a_variant_there_is() -> None:

@@ -167,7 +167,7 @@ class DDRNet(DualResNet):
 
     def __init__(
         self,
-        variant: str = "23_slim",
+        variant: str | int = "23_slim",
         *,
         context: Context = "dappm",
         in_channels: int = 3,
@@ -175,6 +175,7 @@ class DDRNet(DualResNet):
         align_corners: bool = False,
         pretrained: str | None = None,
     ) -> None:
+        variant = str(variant)  # a bare 23 is a number to YAML
         layout = pick_variant("DDRNet", variant, VARIANTS)
         padding = pick_padding("DDRNet", variant, padding, pretrained, default="symmetric")
         super().__init__(
@@ -206,13 +207,14 @@ class DDRNetTrunk(DualResNet):
 
     def __init__(
         self,
-        variant: str = "23_slim",
+        variant: str | int = "23_slim",
         *,
         in_channels: int = 3,
         padding: Padding | None = None,
         align_corners: bool = False,
         pretrained: str | None = None,
     ) -> None:
+        variant = str(variant)  # a bare 23 is a number to YAML
         layout = pick_variant("DDRNet", variant, VARIANTS)
         padding = pick_padding("DDRNet", variant, padding, pretrained, default="symmetric")
         super().__init__(
