@@ -27,12 +27,11 @@ def decode(heatmaps: paddle.Tensor, stride: int = 4) -> tuple[paddle.Tensor, pad
     height, width = heatmaps.shape[2:]
     flat = heatmaps.flatten(2)
     scores, best = flat.max(axis=-1), flat.argmax(axis=-1)
-    x = best % width
-    y = best // width
-    x = x + _quarter(flat, best, 1, x, width)
-    y = y + _quarter(flat, best, width, y, height)
+    x, y = best % width, best // width
+    cells = paddle.stack([x, y], axis=-1).astype(flat.dtype)
+    offsets = paddle.stack([_quarter(flat, best, 1, x, width), _quarter(flat, best, width, y, height)], axis=-1)
     found = (scores > 0).astype(flat.dtype).unsqueeze(-1)
-    return paddle.stack([x, y], axis=-1) * found * stride, scores
+    return (cells + offsets) * found * stride, scores
 
 
 def _quarter(flat: paddle.Tensor, best: paddle.Tensor, step: int, position: paddle.Tensor, size: int) -> paddle.Tensor:

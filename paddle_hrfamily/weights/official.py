@@ -28,7 +28,7 @@ _TRUNK: tuple[Rule, ...] = (
         lambda t, i, part: f"transitions.{int(t) - 1}.paths.{_stride(i)}.{_PART[part]}",
     ),
     (
-        r"stage([234])\.(\d+)\.branches\.(\d)\.(\d+)\.(conv|bn)([12])",
+        r"stage([234])\.(\d+)\.branches\.(\d)\.(\d+)\.(conv|bn)([123])",
         lambda s, m, i, b, part, n: f"stages.{int(s) - 2}.{m}.branches.{_stride(i)}.{b}.conv{n}.{part}",
     ),
     # From branch j to i: one 1×1 upwards, a chain of strided 3×3 downwards.
