@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from typing import Any
 
@@ -74,6 +74,7 @@ def _ddrnets() -> dict[str, Entry]:
     plain = {"model_options": {"auxiliary": False}, "rule": "billion_with_biases"}
     tail = {"num_classes": 1000, "size": (224, 224), "rule": "billion_by_fvcore"}
     segmentation = {f"ddrnet_{v}": Entry(DDRSeg, DDRNet, v, **plain) for v in ddrnet.VARIANTS}
+    segmentation["ddrnet_39_1_5x"] = replace(segmentation["ddrnet_39_1_5x"], size=(1024, 1024))  # table VII
     return segmentation | {f"ddrnet_{v}_cls": Entry(DDRNetClassifier, DDRNetTrunk, v, **tail) for v in ddrnet.VARIANTS}
 
 
