@@ -98,6 +98,21 @@ def test_any_size_is_classified(size: tuple[int, int]) -> None:
     assert logits.shape == [2, 3] and np.isfinite(logits.numpy()).all()
 
 
+@pytest.mark.parametrize("sizes", [[None, 3, None, None], [1, 3, 65, 47]], ids=["open", "fixed"])
+@pytest.mark.parametrize("task", ["cls", "pose", "fpn"])
+def test_a_saved_program_computes_the_same(tmp_path: Path, task: str, sizes: list[int | None]) -> None:
+    model = create_model(f"hrnet_w18_small_v1_{task}")
+    model.eval()
+    paddle.jit.save(model, str(tmp_path / "model"), input_spec=[paddle.static.InputSpec(sizes, "float32")])
+    saved = paddle.jit.load(str(tmp_path / "model"))
+    image = paddle.randn([1, 3, 65, 47])
+    with paddle.no_grad():
+        results = [out if isinstance(out, (list, tuple)) else [out] for out in (model(image), saved(image))]
+    assert len(results[0]) == len(results[1])
+    for ours, theirs in zip(*results):
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=1e-5)
+
+
 @pytest.mark.parametrize("in_channels", [1, 3])
 @pytest.mark.parametrize("variant", ["W18_Small_V1", "W44_C"])
 def test_every_parameter_gets_a_finite_gradient_from_odd_images(variant: str, in_channels: int) -> None:

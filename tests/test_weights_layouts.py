@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from paddle_hrfamily.backbones import HRNet, UHRNet
 from paddle_hrfamily.weights import load_weights
+from paddle_hrfamily.weights.hrnet_heads import HRFPN
 from paddle_hrfamily.weights.layouts import strip
 from paddle_hrfamily.weights.loading import LAYOUTS, detect
 from paddle_hrfamily.weights.official import MMSEG, OFFICIAL
@@ -27,6 +28,7 @@ LAYOUT_OF = {
     "hrnet_w18_small_v2_ocr_alignF": OFFICIAL,
     "hrnet_w18_cls_timm": OFFICIAL,
     "hrnetv1_pose_w18_small": OFFICIAL,
+    "hrnetv2p_hrfpn_w18": HRFPN,
     "paddleseg_hrnet_w18_fcn": HRNET,
     "paddleseg_uhrnet_w18_small_fcn": UHRNET,
 }

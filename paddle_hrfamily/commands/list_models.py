@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> None:
     for name in names:
         entry = zoo.find(name)
         image = tuple(args.size or entry.size)
-        count = complexity(lambda name=name: zoo.create_model(name, args.num_classes), *image)
+        classes = args.num_classes if entry.num_classes else None  # a pyramid has none
+        count = complexity(lambda name=name, classes=classes: zoo.create_model(name, classes), *image)
         cost = f"{count.parameters / 1e6:>15.3f}{getattr(count, entry.rule):>10.3f}"
         print(f"{name:<{width}}{entry.config:<{components}}{cost}  {image[0]}x{image[1]}", flush=True)
     for rule in sorted({zoo.find(name).rule for name in names}):
