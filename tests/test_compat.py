@@ -13,6 +13,7 @@ from paddleseg.models import losses
 from paddleseg.utils import metrics
 
 from paddle_hrfamily.host import compat
+from paddle_hrfamily.host.compat import training
 from paddle_hrfamily.host.overlay import core_module, wrap
 
 C, IGNORE = 5, 255
@@ -182,7 +183,7 @@ def test_a_model_with_its_own_losses_is_as_it_was_after_training():
         raise RuntimeError("stop")
 
     Module.train = staticmethod(train)
-    wrap(Module, "train", compat._own_losses_with_axis)
+    wrap(Module, "train", training._own_losses_with_axis)
     model = Own()
     with pytest.raises(RuntimeError, match="stop"):
         Module.train(model)

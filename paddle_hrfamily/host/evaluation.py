@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import paddle
 
-from paddle_hrfamily.host.compat import areas, pixel_counts
+from paddle_hrfamily.host.compat.metrics import areas, pixel_counts
 from paddle_hrfamily.host.overlay import Overlay, borrowed, core_module, wrap
 
 if TYPE_CHECKING:
