@@ -22,7 +22,7 @@ def test_a_training_checkpoint(shared: Path, tmp_path: Path, suffix: str, capsys
     source, target = shared / "parity" / "checkpoints" / CHECKPOINT, tmp_path / f"out{suffix}"
     assert main(["convert", str(source), str(target)]) == 0
     assert "363 of 363 tensors matched" in (said := capsys.readouterr().out)
-    assert f"wrote the network of HRNet W18_Small_V1 to {target}" in said
+    assert f"wrote the network of hrnet_w18_small_v1 to {target}" in said
     direct, converted = (create_model("hrnet_w18_small_v1", num_classes=19) for _ in range(2))
     load_weights(direct, source)
     assert load_weights(converted, target).layout == "own"
@@ -41,9 +41,38 @@ def test_a_backbone_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     backbone = UHRNet("W18_Small", in_channels=4)
     save(backbone.state_dict(), tmp_path / "in.safetensors", padding="same")
     assert main(["convert", str(tmp_path / "in.safetensors"), str(tmp_path / "out.pdparams")]) == 0
-    assert "wrote the backbone of UHRNet W18_Small" in capsys.readouterr().out
+    assert "wrote the backbone of uhrnet_w18_small" in capsys.readouterr().out
     arrays = read(tmp_path / "out.pdparams")
     assert arrays.keys() == {f"backbone.{name}" for name in backbone.state_dict()}
+
+
+@pytest.mark.parametrize(
+    ("fixture", "name", "auxiliary"),
+    [
+        ("ddrnet_23_slim_aux", "ddrnet_23_slim", True),
+        ("mmseg_ddrnet_23_slim", "ddrnet_23_slim", True),
+        ("ddrnet_23_slim_cls", "ddrnet_23_slim_cls", None),
+        ("hrnet_w18_small_v2_ocr_alignF", "hrnet_w18_small_v2_ocr", None),
+    ],
+)
+def test_the_network_is_found_out(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fixture: str, name: str, auxiliary: bool | None
+) -> None:
+    arrays = fixtures(shared).state_dict(fixture)
+    save(arrays, tmp_path / "in.safetensors")
+    assert main(["convert", str(tmp_path / "in.safetensors"), str(tmp_path / "out.pdparams")]) == 0
+    assert f"wrote the network of {name} to" in capsys.readouterr().out
+    direct, converted = (create_model(name, auxiliary=auxiliary) for _ in range(2))
+    load_weights(direct, arrays)
+    load_weights(converted, tmp_path / "out.pdparams")
+    for key, tensor in direct.state_dict().items():
+        np.testing.assert_array_equal(tensor.numpy(), converted.state_dict()[key].numpy())
+
+
+def test_other_classes_are_kept(tmp_path: Path) -> None:
+    save(create_model("ddrnet_23_slim", num_classes=7).state_dict(), tmp_path / "in.safetensors")
+    assert main(["convert", str(tmp_path / "in.safetensors"), str(tmp_path / "out.pdparams")]) == 0
+    assert read(tmp_path / "out.pdparams")["head.classify.bias"].shape == (7,)
 
 
 def test_nothing_is_overwritten_unasked(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

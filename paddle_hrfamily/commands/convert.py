@@ -11,6 +11,7 @@ whole of it, or its backbone where the weights have no head for it. The padding 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,14 @@ from paddle_hrfamily.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+    import paddle
     from paddle import nn
 
+    from paddle_hrfamily.backbones import ddrnet
     from paddle_hrfamily.layers import Padding
     from paddle_hrfamily.multires import Layout
-    from paddle_hrfamily.zoo import Entry
+
+_AUXILIARY = "head.auxiliary."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,38 +52,82 @@ def run(args: argparse.Namespace) -> None:
     contents = open_weights(weights.fetch(args.source))
     layout, arrays = canonical(contents, args.source)
     padding = contents.padding or layout.padding
-    entry = _entry(args.model, arrays, args.source)
-    model = _build(entry, arrays, args.num_classes, padding)
-    whole = "head.classify.weight" in arrays
+    name = args.model or _network(arrays, args.source)
+    model = _build(name, arrays, args.num_classes, padding)
+    whole = not _head(model.state_dict()).isdisjoint(arrays)
     report = weights.load_weights(model, args.source, part="all" if whole else "backbone", strict=False)
     state = model.state_dict()
-    weights.save({name: state[name] for name in report.matched}, args.target, padding=padding)
+    weights.save({key: state[key] for key in report.matched}, args.target, padding=padding)
     print(report)
-    part = "network" if whole else "backbone"
-    print(f"wrote the {part} of {entry.backbone.__name__} {entry.variant} to {args.target}")
+    print(f"wrote the {'network' if whole else 'backbone'} of {name} to {args.target}")
 
 
-def _build(entry: Entry, arrays: dict[str, np.ndarray], num_classes: int | None, padding: Padding | None) -> nn.Layer:
-    classifier = arrays.get("head.classify.weight")
-    classes = num_classes or (len(classifier) if classifier is not None else 1)
-    stem = arrays.get("backbone.stem.conv1.conv.weight")
-    in_channels = stem.shape[1] if stem is not None else 3
-    backbone = entry.backbone(entry.variant, in_channels=in_channels, padding=padding)
-    return entry.model(backbone, classes)
+def _build(name: str, arrays: dict[str, np.ndarray], num_classes: int | None, padding: Padding | None) -> nn.Layer:
+    """The network of that name, for the classes and channels of the tensors, and with deep supervision if they have."""
+    import paddle
 
-
-def _entry(name: str | None, arrays: dict[str, np.ndarray], source: str) -> Entry:
     from paddle_hrfamily import zoo
 
-    if name is not None:
-        return zoo.find(name)
-    from paddle_hrfamily.backbones import hrnet, uhrnet
+    stem = arrays.get("backbone.stem.conv1.conv.weight")
+    options = {"in_channels": stem.shape[1] if stem is not None else 3, "padding": padding}
+    if any(key.startswith(_AUXILIARY) for key in arrays):
+        options["auxiliary"] = True
+    if num_classes is None:
+        with paddle.LazyGuard():
+            num_classes = _classes(zoo.create_model(name, **options).state_dict(), arrays)
+    return zoo.create_model(name, num_classes, **options)
 
-    family, variants = ("uhrnet", uhrnet.VARIANTS) if _streams(arrays, 3) == 2 else ("hrnet", hrnet.VARIANTS)
+
+def _classes(state: dict[str, paddle.Tensor], arrays: dict[str, np.ndarray]) -> int | None:
+    """Classes of the tensors, if other than the network's: the length of its classifier's bias."""
+    shapes = {key: (tuple(state[key].shape), arrays[key].shape) for key in _head(state) & set(arrays)}
+    differing = [theirs for ours, theirs in shapes.values() if ours != theirs and len(theirs) == 1]
+    return differing[0][0] if differing else None
+
+
+def _network(arrays: dict[str, np.ndarray], source: str) -> str:
+    """The zoo's name of the network that the tensors are of; where they have no head, the first with their backbone."""
+    import paddle
+
+    from paddle_hrfamily import zoo
+
+    family, variant = _backbone(arrays, source)
+    names = [name for name in zoo.list_models(f"{family}_*") if zoo.find(name).variant == variant]
+    with paddle.LazyGuard():
+        for name in names:
+            if _head(zoo.create_model(name).state_dict()) == _head(arrays):
+                return name
+    return names[0]
+
+
+def _head(names: Iterable[str]) -> set[str]:
+    """The names in the head, save those of deep supervision, which a network may go without."""
+    return {name for name in names if name.startswith("head.") and not name.startswith(_AUXILIARY)}
+
+
+def _backbone(arrays: dict[str, np.ndarray], source: str) -> tuple[str, str]:
+    """Family and variant of the backbone's tensors."""
+    from paddle_hrfamily.backbones import ddrnet, hrnet, uhrnet
+
+    if any(key.startswith("backbone.conv5.") for key in arrays):
+        family, variants, describes = "ddrnet", ddrnet.VARIANTS, _describes_ddrnet
+    elif _streams(arrays, 3) == 2:
+        family, variants, describes = "uhrnet", uhrnet.VARIANTS, _describes
+    else:
+        family, variants, describes = "hrnet", hrnet.VARIANTS, _describes
     for variant, layout in variants.items():
-        if _describes(layout, arrays):
-            return zoo.find(f"{family}_{variant.lower()}")
+        if describes(layout, arrays):
+            return family, variant
     raise UserError(f"{source}: its shapes are of none of the networks here; name one with --model if it should be")
+
+
+def _describes_ddrnet(layout: ddrnet.Layout, arrays: dict[str, np.ndarray]) -> bool:
+    stem = "backbone.stem"
+    return (
+        _width(arrays, f"{stem}.conv1.conv.weight") == layout.width
+        and _count(arrays, f"{stem}.blocks2.") == layout.conv2
+        and _count(arrays, "backbone.conv4.") == len(layout.conv4)
+    )
 
 
 def _describes(layout: Layout, arrays: dict[str, np.ndarray]) -> bool:
