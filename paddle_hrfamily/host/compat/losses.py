@@ -157,15 +157,19 @@ def _without_weights(init: Callable) -> Callable:
 def nothing_labelled() -> None:
     """Symptom: ValueError from reshape. Cause: the Lovász loss of a batch without labels has no element.
 
-    Summed it is 0. Goes when PaddleSeg sums there.
+    Goes when PaddleSeg makes it 0.
     """
     from paddleseg.models.losses import LovaszSoftmaxLoss
 
-    wrap(LovaszSoftmaxLoss, "forward", _summed)
+    wrap(LovaszSoftmaxLoss, "forward", _zero_if_empty)
 
 
-def _summed(forward: Callable) -> Callable:
-    return lambda self, logits, labels: forward(self, logits, labels).sum()
+def _zero_if_empty(forward: Callable) -> Callable:
+    def computed(self: nn.Layer, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+        loss = forward(self, logits, labels)
+        return loss if loss.size else logits.sum() * 0
+
+    return computed
 
 
 def masks_gathered_as_numbers() -> None:
