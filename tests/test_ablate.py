@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -87,12 +88,17 @@ def test_the_table_has_every_row(compared: tuple[Path, Path]) -> None:
     assert exploding["miou"] is broken["miou"] is None
 
 
-def test_what_is_done_is_not_repeated(compared: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_done_is_not_repeated(
+    compared: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     suite, folder = compared
+    shutil.copytree(folder, tmp_path / "suite")
     before = (folder / "slow" / "seed_7" / runs.LOG).read_bytes()
-    assert ablate(suite, *FLAGS, "--seeds", 7, "--rows", "slow", "--save_dir", folder.parent) == 0
-    assert (folder / "slow" / "seed_7" / runs.LOG).read_bytes() == before
-    assert "slow, seed" not in capsys.readouterr().out
+    assert ablate(suite, *FLAGS, "--seeds", 7, "--rows", "slow", "--save_dir", tmp_path) == 0
+    assert (tmp_path / "suite" / "slow" / "seed_7" / runs.LOG).read_bytes() == before
+    out = capsys.readouterr().out
+    assert "slow, seed" not in out
+    assert "| plain | " in out  # which is not asked for, and stays in the table
 
 
 def test_a_dry_run_tells_and_does_nothing(compared: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,3 +195,13 @@ def test_the_last_line_of_a_log_that_says_why(tmp_path: Path) -> None:
     with pytest.raises(runs.Failed, match=r"hrfamily train: error: --config .* \(status 2, "), contextlib.ExitStack():
         runs.Children().run(log, "train")
     assert log.read_text().startswith("$ hrfamily train\n")
+    with pytest.raises(runs.Failed, match="error: no command 'test'"):  # the last process's, not an earlier one's
+        runs.Children().run(log, "test")
+
+
+def test_options_of_several_values_are_the_same_when_read_back(tmp_path: Path) -> None:
+    config = {"test_config": {"scales": (0.75, 1.0)}, "iters": 2}
+    (tmp_path / runs.CONFIG).write_text(yaml.safe_dump({"test_config": {"scales": [0.75, 1.0]}, "iters": 2}))
+    runs.check_same(tmp_path, config)
+    with pytest.raises(runs.Failed, match=r"test_config.scales.1 was 1.0 and is 2.0"):
+        runs.check_same(tmp_path, {**config, "test_config": {"scales": (0.75, 2.0)}})

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from paddle_hrfamily.host.ablation.suite import Row, Suite
     from paddle_hrfamily.host.ablation.table import Line
 
-    Plan = list[tuple[Line, Config | None]]  # each row, and what to run unless it has a problem
+    Plan = list[tuple[Line, Config | None]]  # each row, and what to run, if it is to run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,18 +55,30 @@ def run(args: argparse.Namespace) -> int:
 
     registry.register()
     suite = read_suite(args.suite, args.config)
-    rows = suite.select(args.rows)
     folder = args.save_dir / suite.name
     if args.dry_run:
-        plan = [_planned(row, folder, args) for row in rows]
+        plan = _plan(suite, folder, args)
         _print_plan(suite, plan, args.seeds)
     else:
         with runs.alone(folder) as lock, runs.terminated_like_interrupted():
-            plan = [_planned(row, folder, args) for row in rows]
+            plan = _plan(suite, folder, args)
             _print_plan(suite, plan, args.seeds)
             children = runs.Children(args.device, args.num_workers, args.save_interval, lock)
             _carry_out(suite, plan, args.seeds, folder, children)
     return int(any(line.problem for line, _ in plan))
+
+
+def _plan(suite: Suite, folder: Path, args: argparse.Namespace) -> Plan:
+    """The rows asked for, and, for the table alone, others that have been run before."""
+    selected = suite.select(args.rows)
+    plan: Plan = []
+    for row in suite.rows:
+        if row in selected:
+            plan.append(_planned(row, folder, args))
+        elif (folder / row.name).is_dir():
+            line, _ = _planned(row, folder, args)
+            plan += [(line, None)] if line.results else []
+    return plan
 
 
 def _planned(row: Row, folder: Path, args: argparse.Namespace) -> tuple[Line, Config | None]:
@@ -91,7 +103,7 @@ def _print_plan(suite: Suite, plan: Plan, seeds: list[int]) -> None:
     print(f"{suite.name}: {suite.source}")
     for line, config in plan:
         if config is None:
-            print(f"  {line.name}: {line.problem}")
+            print(f"  {line.name}: {line.problem or 'run before'}")
             continue
         done = {result["seed"] for result in line.results}
         left = [seed for seed in seeds if seed not in done]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from paddleseg.cvlibs import Config
 
 RESULT, SCORES, LOG, CONFIG = "result.json", "scores.json", "log.txt", "config.yml"
+_PROMPT = "$ hrfamily "  # what a process's part of the log begins with
 TAIL = 0.1  # the part of training, at its end, whose mean is called the final loss
 
 
@@ -56,7 +57,7 @@ class Children:
         """
         line = [sys.executable, "-m", "paddle_hrfamily", *map(str, arguments)]
         with log.open("a", encoding="utf-8") as output:
-            output.write(f"$ hrfamily {' '.join(map(str, arguments))}\n")
+            output.write(f"{_PROMPT}{' '.join(map(str, arguments))}\n")
             output.flush()
             process = subprocess.Popen(line, stdout=output, stderr=subprocess.STDOUT, pass_fds=self.inherited)
             try:
@@ -74,7 +75,7 @@ def check_same(folder: Path, config: dict[str, Any]) -> None:
     file = folder / CONFIG
     if not file.exists():
         return
-    before, now = _leaves(yaml.safe_load(file.read_text(encoding="utf-8"))), _leaves(config)
+    before, now = _leaves(yaml.safe_load(file.read_text(encoding="utf-8"))), _leaves(_plain(config))
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if changed:
         shown = ", ".join(f"{key} was {before.get(key)!r} and is {now.get(key)!r}" for key in changed[:3])
@@ -121,7 +122,8 @@ def run(row: Path, config: Config, seed: int, children: Children) -> dict[str, A
     """
     file, folder = row / CONFIG, row / f"seed_{seed}"
     if not file.exists():
-        snapshot.write_whole(file, lambda name: Path(name).write_text(_as_yaml(config.dic), encoding="utf-8"))
+        text = yaml.safe_dump(_plain(config.dic), sort_keys=False)
+        snapshot.write_whole(file, lambda name: Path(name).write_text(text, encoding="utf-8"))
     folder.mkdir(exist_ok=True)
     common = ("--config", file, "--device", children.device, "--num_workers", children.num_workers)
     training = ("--save_dir", folder, "--resume_model", "latest", "--seed", seed, "--use_vdl")
@@ -181,11 +183,9 @@ def terminated_like_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _as_yaml(config: dict[str, Any]) -> str:
-    """A config as text, without YAML's references for what is in it twice."""
-    from paddleseg.utils.utils import NoAliasDumper
-
-    return yaml.dump(config, Dumper=NoAliasDumper, sort_keys=False)
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of lists and mappings alone, as YAML gives it back: options may have put tuples in."""
+    return json.loads(json.dumps(config))
 
 
 def _leaves(node: Any, where: str = "") -> dict[str, Any]:
@@ -200,6 +200,7 @@ def _leaves(node: Any, where: str = "") -> dict[str, Any]:
 
 
 def _reason(log: Path) -> str:
-    """The last line that says what is wrong: our own `error: …`, else the end of a traceback."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    """The last process's line that says what is wrong: our own `error: …`, else the end of a traceback."""
+    *_, last = log.read_text(encoding="utf-8", errors="replace").split(_PROMPT)
+    lines = [line.strip() for line in last.splitlines() if line.strip()]
     return next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1])
