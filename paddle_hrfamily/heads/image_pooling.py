@@ -1,4 +1,4 @@
-"""Image-level features: the average over the image, or over windows of what the network was trained on (SPGNet appendix).
+"""Image-level features: averages over the image, or over windows of the training crop's size (SPGNet, appendix A).
 
 A network trained on crops has only ever seen averages over an area of their size. On larger images GAP averages over
 more; AP slides a window of the crop's size instead, and gives a map of averages, one wherever the window fits.
@@ -48,4 +48,10 @@ class ImagePooling(nn.Layer):
 def _window_averages(x: paddle.Tensor, window: Sequence[int]) -> paddle.Tensor:
     """Averages over every window inside (N, C, h, w); a window larger than the map is cut to it."""
     size = x.shape[2:]
-    return F.avg_pool2d(x, [min(k, s) if s > 0 else k for k, s in zip(window, size)], stride=1)
+    if min(size) > 0:
+        return F.avg_pool2d(x, [min(k, s) for k, s in zip(window, size)], stride=1)
+    # Every window that touches the map, cut to it; then the whole windows, or those that hold the whole map.
+    touching = F.avg_pool2d(x, window, stride=1, padding=[k - 1 for k in window], exclusive=True)
+    size = paddle.shape(x)[2:]
+    window = paddle.to_tensor(window, dtype=size.dtype)
+    return paddle.slice(touching, [2, 3], paddle.minimum(size, window) - 1, paddle.maximum(size, window))

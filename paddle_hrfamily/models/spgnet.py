@@ -190,7 +190,7 @@ def _check_choice(name: str, value: object, options: Sequence[str]) -> None:
 
 def _check_numbers(encoders: Sequence[str], decoder_channels: int, training_crop: Sequence[int]) -> None:
     if isinstance(encoders, str) or not encoders:
-        raise UserError(f"SPGNet's encoders {encoders!r} must be a list with a ResNet for each stage, such as [R50, R50]")
+        raise UserError(f"SPGNet's encoders {encoders!r} must be a list, a ResNet for each stage, such as [R50, R50]")
     if decoder_channels < 4 or decoder_channels % 4:
         raise UserError(f"SPGNet's decoder_channels {decoder_channels} must be a multiple of 4, such as 128")
     if isinstance(training_crop, int) or len(training_crop) != 2 or min(training_crop) < 1:
