@@ -360,6 +360,21 @@ def test_what_depth_cannot_be_asked_for(tmp_path: Path, capsys, arguments: tuple
     assert reason in capsys.readouterr().err
 
 
+def test_a_video_is_refused_and_bad_pictures_are_counted(tmp_path: Path, capsys) -> None:
+    file = config(tmp_path)
+    weights = tmp_path / "model.pdparams"
+    paddle.save(HRDepth(HRNet("W18_Small_V1")).state_dict(), str(weights))
+    given = ["predict", "--config", str(file), "--model_path", str(weights), "--device", "cpu", "--image_path"]
+    video = tmp_path / "drive.avi"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48))
+    writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    assert main([*given, str(video)]) == 2 and "depth is predicted of pictures" in capsys.readouterr().err
+    (tmp_path / "data" / "rgb" / "0.png").write_bytes(b"no picture")
+    assert main([*given, str(tmp_path / "data" / "rgb"), "--save_dir", str(tmp_path / "seen")]) == 1
+    assert "1 of 4 pictures were left out" in capsys.readouterr().out
+
+
 def test_near_is_red_and_far_is_blue() -> None:
     picture = colored(np.array([[1.0, 3.0, 5.0]])).astype(int)
     near, far = picture[0, 0], picture[0, 2]

@@ -249,6 +249,13 @@ def test_files_are_looked_at_before_training(tmp_path: Path, image, label, messa
         check_labels(data)
 
 
+def test_volumes_with_their_slices_last_are_found(tmp_path: Path) -> None:
+    volume = np.zeros((8, 8, 3))
+    np.savez(folder(tmp_path) / "test_vol_h5" / "case0002.npz", image=volume, label=volume)
+    with pytest.raises(UserError, match=r"slices along the last axis of \(8, 8, 3\)"):
+        check_labels(Synapse("val", PLAIN, str(tmp_path)))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -38,7 +38,7 @@ def predict_pictures(sources: list[images.Source], predict: PredictDepth, folder
     print(*lines, sep="\n")
     for name, what in ((MILLIMETRES, "millimetres"), (COLORS, "colours")):
         print(f"{what:<20} {folder / name}")
-    return say_left_out(bad)
+    return say_left_out(bad, len(lines))
 
 
 def colored(depth: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ def predict_pictures(sources: list[images.Source], predict: Predict, drawing: Dr
     print(_share_table(sum(pixels, np.zeros(len(drawing.table), np.int64)), drawing.table))
     for name, what in ((OVERLAYS, "overlays"), (COLOR_MAPS, "colour maps"), (LABELS, "class numbers")):
         print(f"{what:<20} {folder / name}")
-    return say_left_out(bad)
+    return say_left_out(bad, len(pixels))
 
 
 def each_picture(
@@ -77,10 +77,10 @@ def each_picture(
     return results, bad
 
 
-def say_left_out(bad: list[UserError]) -> int:
-    """Print why pictures were left out; the exit status, 1 if there are any."""
+def say_left_out(bad: list[UserError], done: int) -> int:
+    """Print why pictures were left out beside those that are done; the exit status, 1 if there are any."""
     if bad:
-        print(f"{len(bad)} pictures were left out:", *bad, sep="\n  ")
+        print(f"{len(bad)} of {len(bad) + done} pictures were left out:", *bad, sep="\n  ")
     return int(bool(bad))
 
 

@@ -35,6 +35,9 @@ class Synapse(Dataset):
     (D, H, W) in `test_vol_h5/*.npy.h5`. A sample is one slice, its grey value three times over in 0..255, so that
     transforms and pretrained weights fit.
 
+    The organs' numbers are those of TransUNet's own files: aorta, gallbladder, left and right kidney, liver, pancreas,
+    spleen, stomach. Files that another script has made may count otherwise: name them by the config's `class_names`.
+
     Args:
         mode: "train", or "val" for the test volumes, slice after slice.
         transforms: list of PaddleSeg transforms.
@@ -121,6 +124,8 @@ class Synapse(Dataset):
         dimensions = 2 if self.mode == "train" else 3
         if image.shape != label.shape or image.ndim != dimensions:
             yield f"has an image of shape {image.shape} and a label of {label.shape}, not {dimensions} equal extents"
+        elif dimensions == 3 and image.shape[0] == image.shape[1] != image.shape[2]:
+            yield f"has its slices along the last axis of {image.shape}; they must lie along the first"
         elif image.min() < -0.01 or image.max() > 1.01:
             yield f"has an image of {image.min():g} to {image.max():g}; clip CT numbers to -125..275, map them to 0..1"
         elif label.min() < 0 or label.max() >= self.num_classes:
