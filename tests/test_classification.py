@@ -12,7 +12,7 @@ from paddle_hrfamily.backbones import HRNet
 from paddle_hrfamily.complexity import complexity
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.models import HRNetClassifier, HRNetPose
-from paddle_hrfamily.weights import load_weights
+from paddle_hrfamily.weights import load_weights, save
 from paddle_hrfamily.zoo import create_model, list_models
 from tests.networks import fixtures
 
@@ -175,6 +175,16 @@ def test_the_weights_of_a_larger_variant_are_not_cut_to_fit_pose(shared: Path) -
         load_weights(
             create_model("hrnet_w18_small_v2_pose"), fixtures(shared).state_dict(TIMM), part="backbone", strict=False
         )
+
+
+def test_the_published_name_fills_the_whole_classifier(shared: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    asked: list[str] = []
+    file = tmp_path / "model.safetensors"
+    save(fixtures(shared).state_dict(TIMM), file)
+    monkeypatch.setattr("paddle_hrfamily.weights.loading.fetch", lambda source: asked.append(source) or file)
+    create_model("hrnet_w18_cls", pretrained="imagenet")
+    assert asked == ["hf-hub:timm/hrnet_w18.ms_aug_in1k"]
+    assert "1631 of 1631 tensors matched" in capsys.readouterr().out
 
 
 def test_own_file(tmp_path: Path) -> None:

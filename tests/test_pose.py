@@ -18,7 +18,9 @@ from paddle_hrfamily.heads.decoding import FLIP_PAIRS, decode, flip_average
 from paddle_hrfamily.losses.heatmap import HeatmapLoss, gaussian_targets
 from paddle_hrfamily.models import HRNetPose
 from paddle_hrfamily.multires import Layout, Stage
-from paddle_hrfamily.weights import load_weights
+from paddle_hrfamily.weights import load_weights, save
+from paddle_hrfamily.weights.files import open_weights
+from paddle_hrfamily.weights.loading import canonical
 from paddle_hrfamily.zoo import create_model
 from tests.networks import fixtures
 
@@ -53,6 +55,17 @@ def test_heatmaps_equal_the_official_code(shared: Path, reduced: HRNetPose) -> N
         result = reduced(paddle.to_tensor(fixtures(shared).input_image(NAME, "128x256"))).numpy()
     assert result.shape == expected.shape == (1, 17, 32, 64)
     assert np.abs(result - expected).max() <= BOUND
+
+
+def test_official_weights_become_a_file_of_ones_own(shared: Path, reduced: HRNetPose, tmp_path: Path) -> None:
+    save(reduced.state_dict(), tmp_path / "pose.safetensors", padding="symmetric")
+    _, arrays = canonical(open_weights(tmp_path / "pose.safetensors"), "pose")
+    assert set(arrays) == set(reduced.state_dict())
+    other = HRNetPose(
+        HRNet("reduced", upsampling="nearest", finest_alone=True), pretrained=str(tmp_path / "pose.safetensors")
+    )
+    for name, value in reduced.state_dict().items():
+        np.testing.assert_array_equal(other.state_dict()[name].numpy(), value.numpy())
 
 
 @pytest.mark.parametrize("case", COUNTS, ids=str)
@@ -234,7 +247,7 @@ def test_pairs_of_joints_that_there_are_not() -> None:
 def test_predict_averages_both_views() -> None:
     paddle.seed(2)
     model = create_model("hrnet_w18_small_v1_pose")
-    model.head.weight.set_value(paddle.randn(model.head.weight.shape))
+    model.head.heatmaps.weight.set_value(paddle.randn(model.head.heatmaps.weight.shape))
     model.eval()
     image = paddle.randn([1, 3, 64, 48])
     alone, _ = model.predict(image)

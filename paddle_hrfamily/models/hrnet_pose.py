@@ -6,8 +6,8 @@ import paddle
 from paddle import nn
 
 from paddle_hrfamily.backbones.variants import load_pretrained
+from paddle_hrfamily.heads import PoseHead
 from paddle_hrfamily.heads.decoding import Pairs, decode, flip_average
-from paddle_hrfamily.layers import classifier
 
 
 class HRNetPose(nn.Layer):
@@ -32,11 +32,11 @@ class HRNetPose(nn.Layer):
     def __init__(self, backbone: nn.Layer, num_classes: int = 17, *, pretrained: str | None = None) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = classifier(backbone.feat_channels[0], num_classes)
+        self.head = PoseHead(backbone.feat_channels[0], num_classes)
         load_pretrained(self, type(backbone).__name__, getattr(backbone, "variant", ""), pretrained, part="auto")
 
     def forward(self, image: paddle.Tensor) -> paddle.Tensor:
-        return self.head(self.backbone(image)[0])
+        return self.head(self.backbone(image))
 
     @paddle.no_grad()
     def predict(self, image: paddle.Tensor, flip_pairs: Pairs | None = None) -> tuple[paddle.Tensor, paddle.Tensor]:

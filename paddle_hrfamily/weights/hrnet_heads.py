@@ -14,7 +14,7 @@ CLASSIFICATION: tuple[Rule, ...] = (
     (r"classifier", lambda: "head.linear"),
 )
 
-POSE: tuple[Rule, ...] = ((r"final_layer", lambda: "head"),)
+POSE: tuple[Rule, ...] = ((r"final_layer", lambda: "head.heatmaps"),)
 
 # The neck of a detector; OpenMMLab wraps each convolution once more.
 PYRAMID: tuple[Rule, ...] = (
