@@ -17,6 +17,7 @@ COMMANDS = {
     "export": "export",
     "curves": "curves",
     "compare": "compare",
+    "explain": "explain",
     "ablate": "ablate",
     "list": "list_models",
     "convert": "convert",

@@ -103,6 +103,11 @@ def _row(
         "image": as_rgb(image),
         **{name: overlay(image, label, table, opacity) for name, label in labels.items()},
     }
+    return side_by_side(pictures)
+
+
+def side_by_side(pictures: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Pictures of one size in a row, each under its title; narrow ones are magnified by a whole number."""
     columns = [_titled(name, _magnified(picture)) for name, picture in pictures.items()]
     gap = np.full((columns[0].shape[0], max(2, columns[0].shape[1] // 100), 3), _PAPER, np.uint8)
     return np.hstack([part for column in columns for part in (column, gap)][:-1])

@@ -72,6 +72,14 @@ def depth_predictor(
     return lambda image: infer_one(image)[1].numpy()[0, 0].clip(min=0)
 
 
+def map_predictor(
+    model: paddle.nn.Layer, builder: SegBuilder, channels: int, options: InferenceOptions
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from an image (H, W, 3), RGB uint8, to the network's output (K, H, W) as it is, float32."""
+    infer_one = _predictor(model, builder, channels, options)
+    return lambda image: infer_one(image)[1].numpy()[0]
+
+
 def predictions(
     model: paddle.nn.Layer,
     dataset: paddle.io.Dataset,
