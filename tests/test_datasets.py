@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import paddle
+import paddleseg.core
 import pytest
 from paddleseg.cvlibs import manager
 from paddleseg.datasets import Dataset
@@ -179,6 +181,34 @@ def test_mirroring_swaps_left_and_right() -> None:
     assert np.array_equal(twice["label"], label) and np.array_equal(twice["img"], image)
     same = RandomMirror([[14, 15]], prob=0)({"img": image, "label": label, "gt_fields": ["label"]})
     assert same["label"] is label
+
+
+class SideTeller(paddle.nn.Layer):
+    """Says 14, a left arm, in the left half of any image and 15, a right one, in its right half."""
+
+    def forward(self, image: paddle.Tensor) -> list[paddle.Tensor]:
+        logits = np.zeros((1, 20, *image.shape[2:]), np.float32)
+        half = image.shape[3] // 2
+        logits[:, 14, :, :half] = logits[:, 15, :, half:] = 1
+        return [paddle.to_tensor(logits)]
+
+
+def test_flipped_evaluation_swaps_left_and_right_back(tmp_path: Path, monkeypatch) -> None:
+    registry.register()
+    lip(tmp_path)
+    label = np.full((8, 12), 14, np.uint8)
+    label[:, 6:] = 15
+    for name in ("77_1", "78_2"):
+        Image.fromarray(label).save(tmp_path / "TrainVal_parsing_annotations" / "val_segmentations" / f"{name}.png")
+    data = LIP("val", TRANSFORMS, str(tmp_path))
+
+    def accuracy() -> float:
+        flipped = {"aug_eval": True, "flip_horizontal": True, "print_detail": False}
+        return paddleseg.core.evaluate(SideTeller(), data, **flipped)[1]
+
+    assert accuracy() == 1
+    monkeypatch.delattr(LIP, "mirrored")  # then both halves are a tie of 14 and 15, which argmax gives to 14
+    assert accuracy() == 0.5
 
 
 def test_mirroring_wants_pairs() -> None:

@@ -60,7 +60,8 @@ def test_every_parameter_has_a_finite_gradient(backbone: str, kind: str) -> None
     for name, parameter in model.named_parameters():
         if parameter.trainable:
             assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name
-            assert bool((parameter.grad != 0).any()), name
+            if not name.endswith("conv.bias"):  # which a batch norm takes out again
+                assert bool((parameter.grad != 0).any()), name
 
 
 def test_depth_is_one_plane_and_has_one_loss() -> None:

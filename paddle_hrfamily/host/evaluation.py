@@ -164,6 +164,8 @@ def class_names(dataset: paddle.io.Dataset) -> tuple[str, ...]:
 def _reported(evaluate: Callable) -> Callable:
     from paddleseg.utils import logger, metrics
 
+    from paddle_hrfamily.host.inference import mirrored_classes
+
     def reported(*args: object, **kwargs: object) -> Scores:
         bound = inspect.signature(evaluate).bind(*args, **kwargs)
         bound.apply_defaults()
@@ -172,7 +174,7 @@ def _reported(evaluate: Callable) -> Callable:
             return _by_its_own_measures(dataset, bound.arguments)
         counter = _Counter(dataset)
         recording = Overlay(metrics, calculate_area=counter.calculate_area)
-        with borrowed(core_module("val"), metrics=recording):
+        with borrowed(core_module("val"), metrics=recording), mirrored_classes(dataset, dataset.num_classes):
             scores = Scores(evaluate(*args, **kwargs))
         scores.report = Report(counter.total(), class_names(dataset), dataset.ignore_index, len(dataset))
         if bound.arguments["print_detail"]:

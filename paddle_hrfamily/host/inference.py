@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from paddleseg.transforms import Compose
 from tqdm import tqdm
 
 from paddle_hrfamily.errors import UserError
+from paddle_hrfamily.host.overlay import borrowed
 
 if TYPE_CHECKING:
     from paddleseg.cvlibs import SegBuilder
@@ -109,15 +110,37 @@ def _predictor(
         raise UserError(f"pictures give 1 or 3 channels, and this network takes {channels}")
     transforms = Compose(builder.val_transforms, img_channels=channels)
     to_input = cv2.COLOR_RGB2GRAY if channels == 1 else cv2.COLOR_RGB2BGR
+    dataset = builder.val_dataset_class
     model.eval()
 
     def predict(image: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor]:
         data = transforms({"img": cv2.cvtColor(image, to_input).astype(np.float32)})
         batch = paddle.to_tensor(data["img"][np.newaxis])  # (1, channels, h, w)
-        with paddle.no_grad():
+        with paddle.no_grad(), mirrored_classes(dataset, getattr(dataset, "NUM_CLASSES", 0)):
             return _infer(model, batch, data["trans_info"], options)
 
     return predict
+
+
+@contextmanager
+def mirrored_classes(dataset: object, num_classes: int) -> Iterator[None]:
+    """Within the `with`, the answer to a mirror image has the data set's left and right classes swapped back.
+
+    PaddleSeg's flipping turns the map alone: a mirrored left arm would be averaged with a right one. A data set
+    (or its class) names them as pairs in `mirrored`; for one without, nothing changes.
+    """
+    order = np.arange(num_classes)
+    for left, right in getattr(dataset, "mirrored", ()):
+        order[[left, right]] = right, left
+    flip_alone = infer.tensor_flip
+
+    def flip(x: paddle.Tensor, directions: tuple[bool, bool]) -> paddle.Tensor:
+        x = flip_alone(x, directions)
+        is_answer = x.shape[1] == num_classes  # the image passes here as well
+        return x.index_select(paddle.to_tensor(order), axis=1) if directions[0] and is_answer else x
+
+    with borrowed(infer, tensor_flip=flip) if hasattr(dataset, "mirrored") else nullcontext():
+        yield
 
 
 def _infer(model: paddle.nn.Layer, batch: paddle.Tensor, trans_info: list, options: InferenceOptions) -> tuple:

@@ -10,11 +10,13 @@ from paddle_hrfamily.host.datasets.pairs import Pair, PairedDataset, first_there
 class LIP(PairedDataset):
     """Look into Person: 30462 training and 10000 validation pictures of one person each, 19 parts and background.
 
-    Some classes are left or right: `RandomMirror` swaps them where PaddleSeg's RandomHorizontalFlip would not, and
-    its evaluation with flipping does not either. The archives may be unpacked into folders of their own name or not.
+    Some classes are left or right: `RandomMirror` swaps them where PaddleSeg's RandomHorizontalFlip would not;
+    evaluation and prediction with flipping swap them back. The archives may be unpacked into folders of their own name
+    or not.
     """
 
     NUM_CLASSES = 20
+    mirrored = ((14, 15), (16, 17), (18, 19))  # arms, legs, shoes
     SOURCE = (
         "LIP comes from https://sysuhcp.github.io/lip/ (single person): unpack TrainVal_images.zip and "
         "TrainVal_parsing_annotations.zip side by side into dataset_root"
