@@ -15,7 +15,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from paddle_hrfamily.layers import ConvBN, classifier, normal
+from paddle_hrfamily.layers import ConvBN, classifier, normal, unflatten_as
 
 POOLS = (1, 3, 6, 8)  # the grids that PyramidPool averages to
 
@@ -86,10 +86,11 @@ class ContextAggregation(nn.Layer):
         self.scale = (channels // 2) ** -0.5
 
     def forward(self, x: paddle.Tensor, context: paddle.Tensor) -> paddle.Tensor:
-        query, key = self.query(x).flatten(2), self.key(context).flatten(2)  # (N, C/2, h·w), (N, C/2, T)
-        weights = F.softmax(paddle.matmul(query, key, transpose_x=True) * self.scale, axis=-1)  # (N, h·w, T)
-        found = paddle.matmul(self.value(context).flatten(2), weights, transpose_y=True)  # (N, C, h·w)
-        return self.mix(paddle.concat([_unflatten(found, x), x], axis=1))
+        query = self.query(x).flatten(2) * self.scale  # (N, C/2, h·w); scaled late, half precision overflows
+        key, value = self.key(context).flatten(2), self.value(context).flatten(2)  # (N, C/2, T), (N, C, T)
+        weights = F.softmax(paddle.matmul(query, key, transpose_x=True), axis=-1)  # (N, h·w, T)
+        found = paddle.matmul(value, weights, transpose_y=True)  # (N, C, h·w)
+        return self.mix(paddle.concat([unflatten_as(found, x), x], axis=1))
 
 
 def pyramid_pool(x: paddle.Tensor) -> paddle.Tensor:
@@ -100,12 +101,3 @@ def pyramid_pool(x: paddle.Tensor) -> paddle.Tensor:
 def projection(in_channels: int, out_channels: int, *, gain: float = 1.0) -> nn.Conv2D:
     """A bare 1×1 convolution; its weights begin so that they scale the deviation of what they get by `gain`."""
     return nn.Conv2D(in_channels, out_channels, 1, weight_attr=normal(gain * in_channels**-0.5), bias_attr=False)
-
-
-@paddle.jit.not_to_static  # the shape read here is what decides between constants and operators in an exported graph
-def _unflatten(x: paddle.Tensor, reference: paddle.Tensor) -> paddle.Tensor:
-    """(N, C, h·w) -> (N, C, h, w) as in `reference`."""
-    height, width = reference.shape[2:]
-    if min(height, width) < 0:
-        height, width = paddle.shape(reference)[2:]
-    return x.reshape([0, x.shape[1], height, width])

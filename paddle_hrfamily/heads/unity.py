@@ -6,6 +6,7 @@ A cell's pixels do if their embeddings are close to their centroid. Where the pa
   pooling: a cell's centroid is exactly the mean of its pixels' embeddings, and a uniform cell differs from it by 0.
 * The difference passes a ReLU on its way into the last 1×1. Without one the head would be linear, the 64 channels of
   an embedding worth no more than one, and only deviations to one side of the centroid would be seen.
+* The last bias begins where a uniform cell, which it alone speaks for, is a unity-cell at the paper's threshold of 0.9.
 * Min pooling acts on logits. The sigmoid is monotonic, so that this is the paper's pooling of probabilities, and binary
   cross entropy can be computed from logits, which does not overflow.
 """
@@ -19,7 +20,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from paddle_hrfamily.heads.semantic_pyramid import projection
-from paddle_hrfamily.layers import classifier
+from paddle_hrfamily.layers import normal
 from paddle_hrfamily.losses.pyramid import enlarge
 
 
@@ -37,7 +38,8 @@ class UnityHead(nn.Layer):
         self.factors = [stride // strides[0] for stride in strides[:0:-1]]
         self.reduce = projection(in_channels, channels)
         self.embed = projection(channels, channels)
-        self.compare = classifier(channels, 1)
+        prior = paddle.ParamAttr(initializer=nn.initializer.Constant(3.0))  # sigmoid(3) = 0.95
+        self.compare = nn.Conv2D(channels, 1, 1, weight_attr=normal(0.001), bias_attr=prior)
 
     def forward(self, x: paddle.Tensor) -> list[paddle.Tensor]:
         pixels = self.embed(self.reduce(x))  # (N, channels, h, w)
