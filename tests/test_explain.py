@@ -191,7 +191,7 @@ def test_without_weights(trained: Trained, street: Path, capsys) -> None:
     [
         (lambda: network(guidance="sum"), ["'sum'", "sigmoid"]),
         (lambda: network(guidance="none"), ["'none'"]),
-        (lambda: network(encoders=["R18"]), ["1 stages", "two stages"]),
+        (lambda: network(encoders=["R18"]), ["has 1", "two stages"]),
         (lambda: create_model("hrnet_w18_small_v1"), [HRNetSeg.__name__, "SPGNet"]),
     ],
 )

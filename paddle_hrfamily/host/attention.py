@@ -57,8 +57,8 @@ def _check(model: nn.Layer, stage: int, channels: int) -> None:
         raise UserError(f"model.type {type(model).__name__}: guided attention is SPGNet's")
     if not model.links or model.guidance not in ("sigmoid", "softmax"):
         raise UserError(
-            f"this SPGNet of {len(model.stages)} stages with guidance {model.guidance!r} has no guided attention: that "
-            "takes two stages, and guidance sigmoid or softmax"
+            "guided attention takes an SPGNet of two stages or more, and guidance sigmoid or softmax; this one has "
+            f"{len(model.stages)}, and guidance {model.guidance!r}"
         )
     if not 1 <= stage <= len(model.links):
         raise UserError(f"--stage {stage}: stages 1 to {len(model.links)} of this network guide the next one")
