@@ -311,8 +311,13 @@ def test_a_whole_network_comes_back(small: SPGNet, tmp_path: Path) -> None:
     image = paddle.randn([1, 3, 64, 64])
     with paddle.no_grad():
         np.testing.assert_array_equal(again(image)[0].numpy(), small(image)[0].numpy())
-    for other in (SPGNet(5, encoders=("R18",)), SPGNet(5, encoders=("R18", "R34")), SPGNet(6)):
-        with pytest.raises(UserError, match="model.pdparams"):
+    for other, reason in (
+        (SPGNet(5, encoders=("R18",)), "no place"),
+        (SPGNet(5, encoders=("R18", "R34")), "does not fill the network"),
+        (SPGNet(5, decoder_channels=64), "network of another size"),
+        (SPGNet(6), "it tells 5 classes apart and this network 6; build it with num_classes=5\n"),
+    ):
+        with pytest.raises(UserError, match=rf"model\.pdparams: .*{reason}"):
             load_weights(other, file)
 
 

@@ -257,12 +257,12 @@ def _explain_mismatch(mismatched: Sequence[tuple[str, Shape, Shape]]) -> str:
                 f"its first convolution takes {theirs[1]} channels and this network's in_channels is {ours[1]}; "
                 f"build it with in_channels={theirs[1]}, or allow_partial=True leaves that convolution untrained"
             )
-    if all(_differ_in_outputs(theirs, ours) and _is_classifier(name) for name, (theirs, ours) in by_name.items()):
+    if all(_differ_in_classes(name, theirs, ours) for name, (theirs, ours) in by_name.items()):
         theirs, ours = (_outputs(shape) for shape in next(iter(by_name.values())))
-        return (
-            f"it tells {theirs} classes apart and this network {ours}; build it with num_classes={theirs}, "
-            'or load the backbone alone with part="backbone" (the backbone\'s `pretrained` in a config)'
-        )
+        reason = f"it tells {theirs} classes apart and this network {ours}; build it with num_classes={theirs}"
+        if not next(iter(by_name)).startswith("head."):
+            return reason
+        return f'{reason}, or load the backbone alone with part="backbone" (the backbone\'s `pretrained` in a config)'
     return "it is of a network of another size; build the variant that it is for"
 
 
@@ -271,13 +271,21 @@ def _outputs(shape: Shape) -> int:
     return shape[-1] if len(shape) == 2 else shape[0]
 
 
+def _differ_in_classes(name: str, theirs: Shape, ours: Shape) -> bool:
+    if name.endswith(".attend.conv.weight"):  # SPGNet's guidance: classes come in
+        return theirs[0] == ours[0]
+    return _differ_in_outputs(theirs, ours) and _is_classifier(name)
+
+
 def _differ_in_outputs(theirs: Shape, ours: Shape) -> bool:
     axes = slice(0, -1) if len(ours) == 2 else slice(1, None)
     return len(theirs) == len(ours) and theirs[axes] == ours[axes]
 
 
 def _is_classifier(name: str) -> bool:
-    return name.startswith("head.") and name.rpartition(".")[2] in ("weight", "bias")
+    """Of a head, or of a stage of SPGNet."""
+    place, _, leaf = name.rpartition(".")
+    return leaf in ("weight", "bias") and (place.startswith("head.") or place.endswith(".classify"))
 
 
 def _fail(report: Report, reason: str) -> NoReturn:
