@@ -55,8 +55,10 @@ class Report:
         lines = [f"{self.source}: layout {self.layout}{flavour}, {len(self.matched)} of {wanted} tensors matched"]
         lines += [
             f"  mismatched {name}: {_by(theirs)} in the file, {_by(ours)} here"
-            for name, theirs, ours in self.mismatched
+            for name, theirs, ours in self.mismatched[:_SHOWN]
         ]
+        if len(self.mismatched) > _SHOWN:
+            lines.append(f"  mismatched {len(self.mismatched) - _SHOWN} more")
         lines += [
             f"  {what} {len(keys)}: {sample(keys)}"
             for what in ("missing", "fresh", "unexpected", "folded", "dropped")
