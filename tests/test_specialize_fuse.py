@@ -232,9 +232,8 @@ def test_the_exported_graph_answers_the_same(tmp_path: Path, shape: list[int]) -
     static_graph.save(model, shape, "none", tmp_path / "model")
 
 
-@pytest.mark.parametrize("full_graph", [True])
-def test_to_static_training_gives_every_parameter_a_gradient(full_graph: bool) -> None:
-    model = paddle.jit.to_static(SpecializeFuse(HRNet("W18_Small_V1"), 3), full_graph=full_graph)
+def test_to_static_training_gives_every_parameter_a_gradient() -> None:
+    model = paddle.jit.to_static(SpecializeFuse(HRNet("W18_Small_V1"), 3), full_graph=True)
     step(model, paddle.randn([2, 3, 64, 64]), paddle.randint(0, 3, [2, 64, 64]))
     assert_finite_gradients(model)
 

@@ -44,8 +44,8 @@ class SpecializeFuse(Segmentor):
         threshold: τ, the probability from which a cell is taken for a unity-cell, in inference and in relabelling.
             Above 1 nothing is, and the finest level alone answers: table 8's auxiliary supervision.
         decoder_width: put the light decoder of section 5.1.2 between backbone and heads, with this many channels at
-            stride 4, twice as many at 8, and so on; 48 is the paper's for ResNet-101. For features of strides 4, 8,
-            16, 32. None concatenates the features as they are, which is for HRNet and U-HRNet.
+            stride 4, twice as many at 8, and so on: 48 makes the paper's 720 in all. It is for features of strides 4,
+            8, 16, 32. None concatenates the features as they are, which is for HRNet and U-HRNet.
         align_corners: corner handling of the resizes, in the backbone's features and the output.
         pretrained: as in Segmentor.
 
