@@ -124,15 +124,15 @@ def test_logits_have_the_size_of_any_image(small: SPGNet, height: int, width: in
     ],
     ids=str,
 )
-@pytest.mark.parametrize("batch", [1, 2])
-def test_every_parameter_gets_a_finite_gradient(options: dict[str, Any], batch: int) -> None:
+def test_every_parameter_gets_a_finite_gradient(options: dict[str, Any]) -> None:
+    """From one image alone: its global average is the only value that a batch norm sees."""
     paddle.seed(1)
     model = SPGNet(5, **options)
     model.train()
-    outputs = model(paddle.randn([batch, options.get("in_channels", 3), 65, 48]))
+    outputs = model(paddle.randn([1, options.get("in_channels", 3), 65, 48]))
     stages = len(options.get("encoders", "ab")) if options.get("supervision", True) else 1
-    assert [x.shape for x in outputs] == [[batch, 5, 65, 48]] * stages
-    label = paddle.randint(0, 5, [batch, 65, 48])
+    assert [x.shape for x in outputs] == [[1, 5, 65, 48]] * stages
+    label = paddle.randint(0, 5, [1, 65, 48])
     sum(F.cross_entropy(x, label, axis=1) for x in outputs).backward()
     for name, parameter in model.named_parameters():
         if parameter.trainable:
@@ -370,9 +370,8 @@ def test_a_config_builds_it_and_ohem_trains_every_stage(tmp_path: Path) -> None:
     assert all(p.grad is not None for p in model.parameters() if p.trainable)
 
 
-@pytest.mark.parametrize("guidance", ["sigmoid", "softmax"])
-def test_the_exported_graph_computes_the_same(guidance: str, tmp_path: Path) -> None:
-    model = lively(SPGNet(4, decoder_channels=16, training_crop=(64, 96), guidance=guidance))
+def test_the_exported_graph_computes_the_same(tmp_path: Path) -> None:
+    model = lively(SPGNet(4, decoder_channels=16, training_crop=(64, 96)))
     assert static_graph.save(model, [1, 3, 65, 160], "none", tmp_path / "model") == ["65x160"]
 
 

@@ -28,6 +28,9 @@ class ImagePooling(nn.Layer):
         pooling: what evaluation does, "ap" or "gap"; training always averages over the whole crop.
         crop: height and width of the training crop in pixels, which with `stride` gives AP's window.
         stride: of the feature.
+
+    Its batch norm sees one value an image in training. From a single image at a time, not synchronised over devices, it
+    learns a variance of 0, which evaluation then divides by: train on two or more.
     """
 
     def __init__(
