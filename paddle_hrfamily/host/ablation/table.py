@@ -83,7 +83,8 @@ def _legend(suite: Suite, lines: list[Line], published: bool) -> str:
     versions = sorted({" ".join(f"{name} {number}" for name, number in run["versions"].items()) for run in results})
     parts = [
         "Mean ± standard deviation over the seeds. mIoU: of the last checkpoint, on all validation images. Final loss: "
-        "mean over the last tenth of training. Parameters: trainable, auxiliary heads included.",
+        "mean over the last tenth of training, of all outputs, so rows with other losses differ in it. Parameters: "
+        "trainable, auxiliary heads included.",
         f"Paper: {suite.published_on or 'the figure it prints'}." if published else "",
         f"Iterations: {', '.join(map(str, iterations))}; {'; '.join(versions)}." if results else "",
     ]
