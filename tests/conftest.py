@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from paddle_hrfamily.host import environment
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken by as many workers
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 environment.prepare()
 
 ROOT = Path(__file__).resolve().parent.parent
