@@ -118,9 +118,7 @@ def _downsampling(in_channels: int, out_channels: int, factor: int, style: Style
 class HRModule(nn.Layer):
     """Residual blocks on every stream in parallel, then an exchange; a single stream has nobody to exchange with."""
 
-    def __init__(
-        self, strides: Sequence[int], layout: Layout, style: Style, targets: Sequence[int]
-    ) -> None:
+    def __init__(self, strides: Sequence[int], layout: Layout, style: Style, targets: Sequence[int]) -> None:
         super().__init__()
         self.branches = nn.LayerDict()
         for stride in strides:

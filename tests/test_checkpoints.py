@@ -14,9 +14,9 @@ import paddle
 import pytest
 
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host import checkpoints, restore, snapshot
-from paddle_hrfamily.host.order import SeededDataset, StepSampler, derived_seed
-from paddle_hrfamily.host.snapshot import Broken, State
+from paddle_hrfamily.host.resuming import checkpoints, restore, snapshot
+from paddle_hrfamily.host.resuming.order import SeededDataset, StepSampler, derived_seed
+from paddle_hrfamily.host.resuming.snapshot import Broken, State
 
 NAMES = ("model.pdparams", "model.pdopt")
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from paddle_hrfamily.__main__ import run_command
-from paddle_hrfamily.host import draw, images
+from paddle_hrfamily.host.pictures import draw, images
 from paddle_hrfamily.weights import save
 from paddle_hrfamily.zoo import create_model
 from tests import tiny

@@ -18,8 +18,8 @@ from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.host import registry
 from paddle_hrfamily.host.classes import class_table
 from paddle_hrfamily.host.datasets import LIP, CamVid, PascalPersonPart
+from paddle_hrfamily.host.datasets.transforms import RandomMirror
 from paddle_hrfamily.host.labels import check_labels
-from paddle_hrfamily.host.transforms import RandomMirror
 
 TRANSFORMS = [Normalize()]
 

@@ -18,11 +18,12 @@ from paddle_hrfamily.__main__ import main
 from paddle_hrfamily.backbones import HRNet, UHRNet
 from paddle_hrfamily.complexity import trainable_parameters
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host import depth_evaluation, registry, settings
+from paddle_hrfamily.host import registry, settings
 from paddle_hrfamily.host.datasets import NYUv2Depth
-from paddle_hrfamily.host.depth_prediction import colored
+from paddle_hrfamily.host.datasets.transforms import RandomDepthZoom
 from paddle_hrfamily.host.labels import check_labels
-from paddle_hrfamily.host.transforms import RandomDepthZoom
+from paddle_hrfamily.host.predicting.depth import colored
+from paddle_hrfamily.host.scoring import depth as depth_evaluation
 from paddle_hrfamily.losses.depth import DepthLoss
 from paddle_hrfamily.models import HRDepth, HRNetSeg
 from tests import tiny

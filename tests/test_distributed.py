@@ -13,7 +13,7 @@ import paddle
 import pytest
 
 from paddle_hrfamily.__main__ import main
-from paddle_hrfamily.host import snapshot
+from paddle_hrfamily.host.resuming import snapshot
 from tests import tiny
 
 PROTOBUF = int(importlib.metadata.version("protobuf").split(".")[0])

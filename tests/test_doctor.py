@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from paddle_hrfamily.commands import doctor
-from paddle_hrfamily.host import diagnosis, installation
-from paddle_hrfamily.host.installation import Facts
+from paddle_hrfamily.host.doctor import diagnosis, installation
+from paddle_hrfamily.host.doctor.installation import Facts
 
 SOUND = Facts(
     python=(3, 11, 7),

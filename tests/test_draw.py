@@ -14,8 +14,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host import draw, images
 from paddle_hrfamily.host.classes import ClassTable, class_table, palette
+from paddle_hrfamily.host.pictures import draw, images
 
 TABLE = ClassTable(("road", "sky", "tree"), ((128, 64, 128), (70, 130, 180), (107, 142, 35)))
 RNG = np.random.default_rng(0)

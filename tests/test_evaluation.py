@@ -12,9 +12,10 @@ from paddleseg.datasets import Dataset
 from paddleseg.transforms import Normalize
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, jaccard_score
 
-from paddle_hrfamily.host import compat, evaluation
+from paddle_hrfamily.host import compat
 from paddle_hrfamily.host.overlay import core_module
 from paddle_hrfamily.host.registry import register
+from paddle_hrfamily.host.scoring import evaluation
 from tests import tiny
 
 register()

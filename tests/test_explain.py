@@ -16,9 +16,9 @@ from paddle.nn import functional as F
 
 from paddle_hrfamily.__main__ import main
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host import images
-from paddle_hrfamily.host.attention import ClassAttention, class_numbers, heat, normalised
-from paddle_hrfamily.host.painter import paint_street
+from paddle_hrfamily.host.datasets.painter import paint_street
+from paddle_hrfamily.host.pictures import images
+from paddle_hrfamily.host.predicting.attention import ClassAttention, class_numbers, heat, normalised
 from paddle_hrfamily.models import HRNetSeg, SPGNet
 from paddle_hrfamily.weights import save
 from paddle_hrfamily.zoo import create_model

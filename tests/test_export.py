@@ -13,7 +13,7 @@ from paddle import inference
 
 from paddle_hrfamily.__main__ import run_command
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host import static_graph
+from paddle_hrfamily.host.exporting import static_graph
 from paddle_hrfamily.weights import save
 from paddle_hrfamily.zoo import create_model
 
@@ -103,8 +103,8 @@ def test_names_for_fastdeploy(trained: tuple, tmp_path: Path) -> None:
 
 
 def test_a_graph_that_differs_is_not_written(monkeypatch, capsys, trained: tuple, tmp_path: Path) -> None:
-    right = static_graph.run
-    monkeypatch.setattr(static_graph, "run", lambda prefix, image: np.roll(right(prefix, image), 1, axis=-1))
+    right = static_graph.load
+    monkeypatch.setattr(static_graph, "load", lambda prefix: lambda image: np.roll(right(prefix)(image), 1, axis=-1))
     folder = tmp_path / "exported"
     assert export("--model_path", trained[1], "--save_dir", folder, "--input_shape", 1, 3, 64, 64) == 2
     assert "differs from the network" in capsys.readouterr().err

@@ -16,10 +16,11 @@ from paddleseg.transforms import Normalize, Resize
 from scipy.spatial.distance import cdist
 
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host import medical, registry
+from paddle_hrfamily.host import registry
 from paddle_hrfamily.host.classes import class_table
 from paddle_hrfamily.host.datasets import Synapse
 from paddle_hrfamily.host.labels import check_labels
+from paddle_hrfamily.host.scoring import medical
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -18,10 +18,11 @@ from PIL import Image
 from paddle_hrfamily.__main__ import main
 from paddle_hrfamily.commands import predict as command
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host import images, registry, settings
+from paddle_hrfamily.host import registry, settings
 from paddle_hrfamily.host.classes import class_table
-from paddle_hrfamily.host.inference import InferenceOptions
-from paddle_hrfamily.host.painter import CLASSES, paint_street
+from paddle_hrfamily.host.datasets.painter import CLASSES, paint_street
+from paddle_hrfamily.host.pictures import images
+from paddle_hrfamily.host.predicting.inference import InferenceOptions
 
 CONFIG = {
     "batch_size": 1,

@@ -13,7 +13,7 @@ import paddle.nn.functional as F
 import pytest
 from paddle.base.framework import Variable
 
-from paddle_hrfamily.host import program_operators, static_graph
+from paddle_hrfamily.host.exporting import program_operators, static_graph
 
 pytestmark = pytest.mark.line
 NOISE = np.random.RandomState(0)
@@ -106,7 +106,7 @@ class Alone(paddle.nn.Layer):
 def exported(function: Callable[..., paddle.Tensor], inputs: tuple[np.ndarray, ...], folder: Path) -> np.ndarray:
     specs = [paddle.static.InputSpec([-1, *x.shape[1:]], str(x.dtype), name=f"x{i}") for i, x in enumerate(inputs)]
     static_graph.write(Alone(function), specs, folder / "model")
-    return static_graph.run(folder / "model", *inputs)
+    return static_graph.load(folder / "model")(*inputs)
 
 
 @pytest.mark.parametrize(

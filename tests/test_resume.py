@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from paddle_hrfamily.__main__ import main
-from paddle_hrfamily.host import snapshot
+from paddle_hrfamily.host.resuming import snapshot
 from paddle_hrfamily.weights import read
 from tests import tiny
 

@@ -15,9 +15,9 @@ from paddleseg.datasets import Dataset
 from paddleseg.transforms import Normalize
 
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host import scenes
-from paddle_hrfamily.host.painter import CLASSES, COLORS, IGNORE, paint_street
-from paddle_hrfamily.host.scenes import StreetScenes, ensure_scenes
+from paddle_hrfamily.host.datasets import scenes
+from paddle_hrfamily.host.datasets.painter import CLASSES, COLORS, IGNORE, paint_street
+from paddle_hrfamily.host.datasets.scenes import StreetScenes, ensure_scenes
 
 SMALL = {"size": (64, 48), "train": 3, "val": 2, "seed": 5}
 
@@ -141,7 +141,7 @@ def test_an_error_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def test_a_kill_leaves_no_folder_that_looks_whole(tmp_path):
     code = (
-        "from pathlib import Path; from paddle_hrfamily.host.scenes import ensure_scenes;"
+        "from pathlib import Path; from paddle_hrfamily.host.datasets.scenes import ensure_scenes;"
         f"ensure_scenes(Path({str(tmp_path)!r}), size=(192, 128), train=2000, val=1, seed=0)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
@@ -156,7 +156,7 @@ def test_a_kill_leaves_no_folder_that_looks_whole(tmp_path):
 
 def test_two_processes_may_draw_the_same(tmp_path):
     code = (
-        "from pathlib import Path; from paddle_hrfamily.host.scenes import ensure_scenes;"
+        "from pathlib import Path; from paddle_hrfamily.host.datasets.scenes import ensure_scenes;"
         f"ensure_scenes(Path({str(tmp_path)!r}), size=(64, 48), train=20, val=5, seed=0)"
     )
     processes = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(2)]

@@ -19,7 +19,8 @@ from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.heads.semantic_pyramid import SemanticPyramidHead, pyramid_pool
 from paddle_hrfamily.heads.specialize_fuse import fuse
 from paddle_hrfamily.heads.unity import UnityHead
-from paddle_hrfamily.host import registry, static_graph
+from paddle_hrfamily.host import registry
+from paddle_hrfamily.host.exporting import static_graph
 from paddle_hrfamily.losses.pyramid import RELABELLINGS
 from paddle_hrfamily.models import SpecializeFuse
 from paddle_hrfamily.zoo import create_model, list_models

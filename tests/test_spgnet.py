@@ -20,8 +20,9 @@ from paddle_hrfamily.backbones import ResNet
 from paddle_hrfamily.complexity import complexity
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.heads.image_pooling import ImagePooling
-from paddle_hrfamily.host import registry, static_graph
+from paddle_hrfamily.host import registry
 from paddle_hrfamily.host import settings as configs
+from paddle_hrfamily.host.exporting import static_graph
 from paddle_hrfamily.layers import resize_as
 from paddle_hrfamily.models import SPGNet
 from paddle_hrfamily.models.semantic_guidance import SemanticGuidance

@@ -44,8 +44,9 @@ def run(args: argparse.Namespace) -> None:
     environment.require_paddle()
     from paddleseg.utils import utils
 
-    from paddle_hrfamily.host import draw, images, registry, settings
+    from paddle_hrfamily.host import registry, settings
     from paddle_hrfamily.host.classes import class_table
+    from paddle_hrfamily.host.pictures import draw, images
 
     registry.register()
     utils.set_device(args.device)
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _predict(config: object, weights: str, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
     from paddle_hrfamily.host import settings, trained
-    from paddle_hrfamily.host.inference import InferenceOptions, label_predictor
+    from paddle_hrfamily.host.predicting.inference import InferenceOptions, label_predictor
 
     best = Path(weights) / "best_model"
     builder, model = trained.network(config, trained.weights_file(str(best) if best.is_dir() else weights))

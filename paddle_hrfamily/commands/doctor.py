@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from paddle_hrfamily.host import diagnosis, installation
+    from paddle_hrfamily.host.doctor import diagnosis, installation
 
     facts = installation.gather()
     findings = diagnosis.diagnose(facts)

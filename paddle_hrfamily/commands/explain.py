@@ -38,8 +38,10 @@ def run(args: argparse.Namespace) -> int:
 
     from paddleseg.utils import utils
 
-    from paddle_hrfamily.host import attention, images, inference, registry, settings, trained
+    from paddle_hrfamily.host import registry, settings, trained
     from paddle_hrfamily.host.classes import class_table
+    from paddle_hrfamily.host.pictures import images
+    from paddle_hrfamily.host.predicting import attention, inference
 
     registry.register()
     config = settings.load(args.config, opts=args.opts)

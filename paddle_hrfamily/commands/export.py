@@ -53,8 +53,9 @@ def run(args: argparse.Namespace) -> None:
     from paddle_hrfamily.host import environment
 
     environment.require_paddle()
-    from paddle_hrfamily.host import registry, settings, static_graph, trained
+    from paddle_hrfamily.host import registry, settings, trained
     from paddle_hrfamily.host.classes import class_table
+    from paddle_hrfamily.host.exporting import static_graph
 
     registry.register()
     config = settings.load(args.config, opts=args.opts)
@@ -126,7 +127,7 @@ def _signature(shape: list[int], output: str, num_classes: int, planes_are: str)
 
 def _install(built: Path, save_dir: Path) -> None:
     """Copy the finished files into the folder, each whole or not at all, the description last."""
-    from paddle_hrfamily.host import snapshot
+    from paddle_hrfamily.host.resuming import snapshot
 
     try:
         for file in sorted(built.iterdir(), key=lambda file: file.suffix in (".yaml", ".yml")):

@@ -45,8 +45,11 @@ def run(args: argparse.Namespace) -> int:
     environment.require_paddle()
     from paddleseg.utils import utils
 
-    from paddle_hrfamily.host import depth_prediction, images, inference, prediction, registry, settings, trained
+    from paddle_hrfamily.host import registry, settings, trained
     from paddle_hrfamily.host.classes import class_table
+    from paddle_hrfamily.host.pictures import images
+    from paddle_hrfamily.host.predicting import depth as depth_prediction
+    from paddle_hrfamily.host.predicting import inference, prediction
 
     registry.register()
     config = settings.load(args.config, opts=args.opts)

@@ -63,9 +63,10 @@ def _run(command: str, rest: list[str]) -> int:
 
 def draw_panels(weights: str, folder: Path, count: int) -> Path:
     """Write image | truth | prediction of the first `count` validation scenes as PNG into `folder`."""
-    from paddle_hrfamily.host import draw, images, settings, trained
+    from paddle_hrfamily.host import settings, trained
     from paddle_hrfamily.host.classes import class_table
-    from paddle_hrfamily.host.inference import InferenceOptions, label_predictor
+    from paddle_hrfamily.host.pictures import draw, images
+    from paddle_hrfamily.host.predicting.inference import InferenceOptions, label_predictor
 
     config = settings.load(CONFIG)
     builder, model = trained.network(config, weights)

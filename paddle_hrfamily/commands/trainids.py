@@ -77,7 +77,7 @@ def _convert(label: Path) -> str | None:
     import numpy as np
     from PIL import Image
 
-    from paddle_hrfamily.host import images
+    from paddle_hrfamily.host.pictures import images
 
     try:
         with Image.open(label) as opened:

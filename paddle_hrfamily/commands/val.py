@@ -51,8 +51,9 @@ def run(args: argparse.Namespace) -> None:
     from paddleseg.utils import logger, utils
 
     from paddle_hrfamily.commands.train import look_at_labels
-    from paddle_hrfamily.host import registry, settings, snapshot, trained
+    from paddle_hrfamily.host import registry, settings, trained
     from paddle_hrfamily.host.overlay import accepted
+    from paddle_hrfamily.host.resuming import snapshot
 
     registry.register()
     config = settings.load(args.config, opts=args.opts)

@@ -88,4 +88,3 @@ class ObjectAttention(nn.Layer):
         relation = paddle.matmul(key, query.flatten(2), transpose_x=True) * self.scale  # (N, K, H·W)
         context = paddle.matmul(value, F.softmax(relation, axis=1))  # (N, key_channels, H·W)
         return self.out(unflatten_as(context, query))
-

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paddle_hrfamily.errors import UserError
+from paddle_hrfamily.host import features
 
 if TYPE_CHECKING:
     from paddleseg.cvlibs import SegBuilder
@@ -60,6 +61,10 @@ def builder_class() -> type[SegBuilder]:
                 if cause is None:
                     raise
                 raise cause from None  # a defect: its own traceback says where
+
+        def build_component_impl(self, component_class: Callable, **arguments: Any) -> Any:
+            features.check(component_class, arguments)
+            return super().build_component_impl(component_class, **arguments)
 
     for part in _PARTS:
         build = _explained(part, vars(SegBuilder)[part].func)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host import painter
+from paddle_hrfamily.host.datasets import painter
 
 Color = tuple[int, int, int]
 

@@ -13,10 +13,12 @@ def register() -> None:
     from paddleseg.cvlibs import manager
 
     from paddle_hrfamily.backbones import DDRNet, DDRNetTrunk, HRNet, ResNet, UHRNet
-    from paddle_hrfamily.host import checkpoints, compat, evaluation
+    from paddle_hrfamily.host import compat
     from paddle_hrfamily.host.datasets import LIP, CamVid, NYUv2Depth, PascalPersonPart, Synapse
-    from paddle_hrfamily.host.scenes import StreetScenes
-    from paddle_hrfamily.host.transforms import RandomDepthZoom, RandomMirror
+    from paddle_hrfamily.host.datasets.scenes import StreetScenes
+    from paddle_hrfamily.host.datasets.transforms import RandomDepthZoom, RandomMirror
+    from paddle_hrfamily.host.resuming import checkpoints
+    from paddle_hrfamily.host.scoring import evaluation
     from paddle_hrfamily.losses.depth import DepthLoss
     from paddle_hrfamily.models import DDRSeg, HRDepth, HRNetSeg, OCRSeg, SpecializeFuse, SPGNet
 

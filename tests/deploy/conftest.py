@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from paddle_hrfamily import layers
-from paddle_hrfamily.host import static_graph
+from paddle_hrfamily.host.exporting import static_graph
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 sys.path.insert(0, str(DEPLOY))  # its files import each other as neighbours

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host import snapshot
 from paddle_hrfamily.host.curves import TRAINING_LOSS, read_curve
+from paddle_hrfamily.host.resuming import snapshot
 
 if TYPE_CHECKING:
     from paddleseg.cvlibs import Config

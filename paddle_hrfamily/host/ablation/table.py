@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from paddle_hrfamily.host import snapshot
 from paddle_hrfamily.host.ablation.suite import Suite
+from paddle_hrfamily.host.resuming import snapshot
 
 MARKDOWN, JSON = "table.md", "table.json"
 

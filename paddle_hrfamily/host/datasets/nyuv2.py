@@ -16,7 +16,7 @@ from paddle_hrfamily.host.datasets.pairs import Pair, PairedDataset, listed
 if TYPE_CHECKING:
     from paddle import nn
 
-    from paddle_hrfamily.host.evaluation import EvaluationOptions, Scores
+    from paddle_hrfamily.host.scoring.evaluation import EvaluationOptions, Scores
 
 _MILLIMETRES = 1000.0
 
@@ -108,7 +108,7 @@ class NYUv2Depth(PairedDataset):
 
     def evaluate(self, model: nn.Layer, options: EvaluationOptions) -> Scores:
         """The six measures of depth instead of classes' (see `depth_evaluation`)."""
-        from paddle_hrfamily.host import depth_evaluation
+        from paddle_hrfamily.host.scoring import depth as depth_evaluation
 
         return depth_evaluation.evaluate(model, self, options)
 

@@ -17,7 +17,7 @@ from paddle_hrfamily.host.datasets.pairs import check_mode, first_there, listed
 if TYPE_CHECKING:
     from paddle import nn
 
-    from paddle_hrfamily.host.evaluation import EvaluationOptions, Scores
+    from paddle_hrfamily.host.scoring.evaluation import EvaluationOptions, Scores
 
 SOURCE = (
     "The scans come from https://www.synapse.org/#!Synapse:syn3193805; https://github.com/Beckschen/TransUNet "
@@ -143,7 +143,7 @@ class Synapse(Dataset):
 
     def evaluate(self, model: nn.Layer, options: EvaluationOptions) -> Scores:
         """DSC and HD95 of whole volumes instead of IoU (see `medical`)."""
-        from paddle_hrfamily.host import medical
+        from paddle_hrfamily.host.scoring import medical
 
         return medical.evaluate(model, self, options)
 

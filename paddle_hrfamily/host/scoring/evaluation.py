@@ -17,7 +17,7 @@ from paddle_hrfamily.host.compat.metrics import areas, pixel_counts
 from paddle_hrfamily.host.overlay import Overlay, borrowed, core_module, wrap
 
 if TYPE_CHECKING:
-    from paddle_hrfamily.host.inference import InferenceOptions
+    from paddle_hrfamily.host.predicting.inference import InferenceOptions
 
 
 def install() -> None:
@@ -164,7 +164,7 @@ def class_names(dataset: paddle.io.Dataset) -> tuple[str, ...]:
 def _reported(evaluate: Callable) -> Callable:
     from paddleseg.utils import logger, metrics
 
-    from paddle_hrfamily.host.inference import mirrored_classes
+    from paddle_hrfamily.host.predicting.inference import mirrored_classes
 
     def reported(*args: object, **kwargs: object) -> Scores:
         bound = inspect.signature(evaluate).bind(*args, **kwargs)
@@ -185,7 +185,7 @@ def _reported(evaluate: Callable) -> Callable:
 
 
 def _by_its_own_measures(dataset: paddle.io.Dataset, arguments: dict[str, Any]) -> Scores:
-    from paddle_hrfamily.host.inference import InferenceOptions
+    from paddle_hrfamily.host.predicting.inference import InferenceOptions
 
     inference = InferenceOptions.read({**arguments, "aug_pred": arguments["aug_eval"]})
     names = ("precision", "amp_level", "num_workers", "print_detail")

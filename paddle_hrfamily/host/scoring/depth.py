@@ -15,7 +15,7 @@ from paddle import nn
 from paddleseg.utils import logger
 
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host.evaluation import EvaluationOptions, Scores, gathered
+from paddle_hrfamily.host.scoring.evaluation import EvaluationOptions, Scores, gathered
 
 if TYPE_CHECKING:
     from paddle_hrfamily.host.datasets import NYUv2Depth
@@ -96,7 +96,7 @@ def evaluate(model: nn.Layer, dataset: NYUv2Depth, options: EvaluationOptions) -
     Raises:
         UserError: the network does not predict depth, or no image has a measured pixel.
     """
-    from paddle_hrfamily.host.inference import predictions
+    from paddle_hrfamily.host.predicting.inference import predictions
 
     rank, ranks = paddle.distributed.get_rank(), paddle.distributed.get_world_size()
     rows = np.zeros((len(dataset), len(MEASURES)))

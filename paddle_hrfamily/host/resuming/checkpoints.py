@@ -19,11 +19,11 @@ import numpy as np
 import paddle
 
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host import snapshot
-from paddle_hrfamily.host.order import SeededDataset, SeededSteps, StepSampler
 from paddle_hrfamily.host.overlay import Overlay, borrowed, core_module, wrap
-from paddle_hrfamily.host.restore import NAME_TABLE, restore_ema, restore_model, restore_optimizer
-from paddle_hrfamily.host.snapshot import EMA_PARAMETERS, OPTIMIZER, PARAMETERS, STATE_FILE, State
+from paddle_hrfamily.host.resuming import snapshot
+from paddle_hrfamily.host.resuming.order import SeededDataset, SeededSteps, StepSampler
+from paddle_hrfamily.host.resuming.restore import NAME_TABLE, restore_ema, restore_model, restore_optimizer
+from paddle_hrfamily.host.resuming.snapshot import EMA_PARAMETERS, OPTIMIZER, PARAMETERS, STATE_FILE, State
 from paddle_hrfamily.layers import PADDINGS
 from paddle_hrfamily.weights.files import PADDING_KEY
 

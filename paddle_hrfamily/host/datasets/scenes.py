@@ -19,7 +19,7 @@ from paddleseg.datasets import Dataset
 from tqdm import tqdm
 
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host.painter import CLASSES, IGNORE, paint_street
+from paddle_hrfamily.host.datasets.painter import CLASSES, IGNORE, paint_street
 from paddle_hrfamily.weights.fetching import cache_home
 
 # Part of the folder's name: raise it whenever the painter draws differently.

@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from paddle_hrfamily.host import images
-from paddle_hrfamily.host.prediction import each_picture, say_left_out
+from paddle_hrfamily.host.pictures import images
+from paddle_hrfamily.host.predicting.prediction import each_picture, say_left_out
 
 COLORS, MILLIMETRES = "depth_color", "depth_mm"
 _FARTHEST = np.iinfo(np.uint16).max  # millimetres that a 16-bit picture holds

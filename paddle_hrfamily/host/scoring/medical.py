@@ -18,7 +18,7 @@ from paddle import nn
 from paddleseg.utils import logger
 from scipy import ndimage
 
-from paddle_hrfamily.host.evaluation import EvaluationOptions, Scores, class_names, gathered
+from paddle_hrfamily.host.scoring.evaluation import EvaluationOptions, Scores, class_names, gathered
 
 if TYPE_CHECKING:
     from paddle_hrfamily.host.datasets import Synapse
@@ -138,7 +138,7 @@ def evaluate(model: nn.Layer, dataset: Synapse, options: EvaluationOptions) -> S
 
 def _volume(model: nn.Layer, dataset: Synapse, case: int, options: EvaluationOptions) -> tuple[np.ndarray, np.ndarray]:
     """Prediction and label of a whole case, (D, H, W) uint8."""
-    from paddle_hrfamily.host.inference import predictions
+    from paddle_hrfamily.host.predicting.inference import predictions
 
     predicted, label = [], []
     for sample, logits in predictions(model, dataset, dataset.volumes[case], options, name=dataset.cases[case].name):

@@ -12,8 +12,8 @@ from paddle import distributed
 from tqdm import tqdm
 
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host import draw, images
 from paddle_hrfamily.host.classes import ClassTable
+from paddle_hrfamily.host.pictures import draw, images
 
 # The first two are PaddleSeg's names.
 OVERLAYS, COLOR_MAPS, LABELS = "added_prediction", "pseudo_color_prediction", "label"

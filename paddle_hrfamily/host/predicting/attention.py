@@ -12,8 +12,8 @@ import paddle
 from paddle import nn
 
 from paddle_hrfamily.errors import UserError, unknown
-from paddle_hrfamily.host import draw, images
-from paddle_hrfamily.host.prediction import each_picture, say_left_out
+from paddle_hrfamily.host.pictures import draw, images
+from paddle_hrfamily.host.predicting.prediction import each_picture, say_left_out
 from paddle_hrfamily.layers import resize_as
 from paddle_hrfamily.models import SPGNet
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from paddle_hrfamily.host.installation import Facts, numbers
+from paddle_hrfamily.host.doctor.installation import Facts, numbers
 
 LEVELS = ("broken", "warning", "note")
 TESTED = ("2.6.2", "3.3.1")

@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host.snapshot import EMA_PARAMETERS, OPTIMIZER, PARAMETERS
+from paddle_hrfamily.host.resuming.snapshot import EMA_PARAMETERS, OPTIMIZER, PARAMETERS
 from paddle_hrfamily.weights import read_object
 from paddle_hrfamily.weights.files import PADDING_KEY
 

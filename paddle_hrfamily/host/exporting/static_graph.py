@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,9 +12,12 @@ import numpy as np
 import paddle
 from paddle import nn
 from paddle.base.dygraph.base import switch_to_static_graph
+from paddle.base.layers import math_op_patch
+from paddle.jit.dy2static import program_translator
 
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host import program_operators
+from paddle_hrfamily.host.exporting import program_operators
+from paddle_hrfamily.host.overlay import Overlay, borrowed
 
 # Heights and widths at which a graph of open shape is compared: a round pair and an odd one.
 OPEN_SIZES = ((128, 256), (97, 161))
@@ -54,18 +59,40 @@ def save(model: nn.Layer, shape: Sequence[int], output: str, prefix: Path) -> li
     expected = [(image, _logits(model, image)) for image in _images(shape)]
     spec = paddle.static.InputSpec(list(shape), "float32", name="x")  # the name in PaddleSeg's TensorRT settings
     write(Deployed(model, output), [spec], prefix)
+    run = load(prefix)
     for image, logits in expected:
-        _compare(run(prefix, image), logits, output)
+        _compare(run(image), logits, output)
     return ["x".join(map(str, image.shape[2:])) for image, _ in expected]
 
 
 def write(layer: nn.Layer, input_spec: Sequence[paddle.static.InputSpec], prefix: Path) -> None:
     """Write what `layer` computes in evaluation as `prefix`.pdmodel and .pdiparams. Rewrites its `forward` in place."""
-    with _program_form():
+    with _program_form(), _conversion_without_repetition():
         graph = paddle.jit.to_static(layer, input_spec=list(input_spec), full_graph=True)
         graph.eval()
         _keep_transposes(graph.forward.concrete_program.main_program)
         paddle.jit.save(graph, str(prefix))
+
+
+@contextmanager
+def _conversion_without_repetition() -> Iterator[None]:
+    """Paddle converts the source of `forward` anew for every layer of a class: its cache forgets bound methods at once.
+
+    And for a warning about ancient versions, every sum and product looks through the files of the whole call stack.
+    """
+    convert = program_translator.FunctionCache.convert_with_cache
+
+    def convert_once(cache: object, function: Callable) -> Callable:
+        return convert(cache, getattr(function, "__func__", function))
+
+    no_files = Overlay(inspect, stack=lambda: [("", "", 0)] * 2)
+    with (
+        borrowed(program_translator.FunctionCache, convert_with_cache=convert_once),
+        borrowed(math_op_patch, inspect=no_files),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "(?s).*has been unified with", DeprecationWarning)
+        yield
 
 
 @switch_to_static_graph
@@ -120,17 +147,21 @@ def _logits(model: nn.Layer, image: np.ndarray) -> np.ndarray:
         return model(paddle.to_tensor(image))[0].numpy()
 
 
-def run(prefix: Path, *inputs: np.ndarray) -> np.ndarray:
-    """What Paddle Inference makes of the written files: their first output."""
+def load(prefix: Path) -> Callable[..., np.ndarray]:
+    """The written files as Paddle Inference runs them: inputs -> the first output."""
     from paddle import inference
 
     config = inference.Config(f"{prefix}.pdmodel", f"{prefix}.pdiparams")
     config.disable_glog_info()
     predictor = inference.create_predictor(config)
-    for name, value in zip(predictor.get_input_names(), inputs):
-        predictor.get_input_handle(name).copy_from_cpu(np.ascontiguousarray(value))
-    predictor.run()
-    return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
+
+    def run(*inputs: np.ndarray) -> np.ndarray:
+        for name, value in zip(predictor.get_input_names(), inputs):
+            predictor.get_input_handle(name).copy_from_cpu(np.ascontiguousarray(value))
+        predictor.run()
+        return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
+
+    return run
 
 
 def _compare(result: np.ndarray, logits: np.ndarray, output: str) -> None:

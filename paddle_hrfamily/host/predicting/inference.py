@@ -20,7 +20,7 @@ from paddle_hrfamily.host.overlay import borrowed
 if TYPE_CHECKING:
     from paddleseg.cvlibs import SegBuilder
 
-    from paddle_hrfamily.host.evaluation import EvaluationOptions
+    from paddle_hrfamily.host.scoring.evaluation import EvaluationOptions
 
 
 @dataclass(frozen=True)

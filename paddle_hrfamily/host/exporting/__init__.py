@@ -1,0 +1,1 @@
+"""Static graphs: written, run, compared."""

@@ -1,0 +1,1 @@
+"""Measures of a trained network, per class, per depth, per organ."""
