@@ -45,7 +45,8 @@ DEAD = {
     }
 }
 OURS = {"HRNetSeg": {}, "OCRSeg": {"channels": 32, "key_channels": 16}, "SpecializeFuse": {}}
-THEIRS = {"ResNet50_vd": {"output_stride": 16}, "HRNet_W18": {}}
+# PaddleSeg's backbones; and what is exported in their stead, for the graph of an HRNet-W18 takes 20 seconds.
+THEIRS = {"ResNet50_vd": "ResNet50_vd", "HRNet_W18": "HRNet_W18_Small_V1"}
 
 
 AUXILIARY = {"enable_auxiliary_loss": True}
@@ -141,10 +142,12 @@ def test_a_head_of_theirs(head: str, net: str, concat: bool, tmp_path: Path, mon
 @pytest.mark.parametrize("backbone", THEIRS)
 @pytest.mark.parametrize("model", OURS)
 def test_a_backbone_of_theirs(model: str, backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = build({"type": model, "backbone": {"type": backbone, **THEIRS[backbone]}, **OURS[model]})
+    network = build({"type": model, "backbone": {"type": backbone}, **OURS[model]})
     training_step(network)
     assert without_gradient(network) == set()
     evaluates(network)
+    if THEIRS[backbone] != backbone:
+        network = build({"type": model, "backbone": {"type": THEIRS[backbone]}, **OURS[model]})
     exports(network, tmp_path, monkeypatch)
 
 
