@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 
 class UserError(Exception):
     """Bad input. The message names the file or flag, the value found, and the fix."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Its errors are one line as all others, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def run(main: Callable[[], int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zlib  # noqa: F401  Paddle 2.6 has functions of zlib's names, and the first to be loaded wins
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class PaddleBackend:
 
 def load(plan: dict[str, Any]) -> PaddleBackend:
     """Load what the plan names; for TensorRT, collect shapes and build the engine first where it is not there yet."""
+    warnings.filterwarnings("ignore", "No ccache found")  # which Paddle wants for compiling operators of one's own
     from paddle import inference
 
     _check_program(Path(plan["model"]))

@@ -71,9 +71,12 @@ def find(path: Path) -> list[Source]:
 
 def write(path: Path, pixels: np.ndarray) -> None:
     """Save (H, W, 3) RGB or (H, W) uint8 or uint16 in the format of the suffix, whole or not at all."""
-    done, data = cv2.imencode(path.suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels)
+    try:
+        done, data = cv2.imencode(path.suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels)
+    except cv2.error:  # a suffix that it does not know
+        done, data = False, None
     if not done:
-        raise UserError(f"{path}: this picture cannot be written as {path.suffix}")
+        raise UserError(f"{path}: this picture cannot be written as {path.suffix or 'a file without suffix'}")
     with replacing(path) as draft:
         draft.write_bytes(data)
 

@@ -118,8 +118,26 @@ class Predictor:
             UserError: as `predict`, when it comes to that image.
         """
         self.check_output(output)
-        prepared = (self.pipeline(pictures.decode(image, self.exported.channels)) for image in images)
-        for _, alike in groupby(prepared, key=lambda item: item.planes.shape):
+        yield from self.predict_prepared(map(self.prepare, images), output)
+
+    def prepare(self, image: pictures.Picture) -> Prepared:
+        """An image as the graph takes it; what is wrong with it alone shows here.
+
+        Raises:
+            UserError: it cannot be read, or does not fit a transform or the graph's shape.
+        """
+        item = self.pipeline(pictures.decode(image, self.exported.channels))
+        expected, found = self.exported.input_shape[2:], item.planes.shape[1:]
+        if any(fixed not in (-1, given) for fixed, given in zip(expected, found)):
+            raise UserError(
+                f"an image comes to {found[0]}x{found[1]} (height x width) and this graph takes "
+                f"{expected[0]}x{expected[1]}: export with an open shape, or with a Resize in the config's val_dataset"
+            )
+        return item
+
+    def predict_prepared(self, items: Iterable[Prepared], output: str = "labels") -> Iterator[np.ndarray]:
+        """As `predict_each`, of what `prepare` made. It reads ahead by a batch and one."""
+        for _, alike in groupby(items, key=lambda item: item.planes.shape):
             while batch := list(islice(alike, self._plan["batch"])):
                 for result, item in zip(self._run(batch), batch):
                     yield self._answer(result, item, output)
@@ -135,13 +153,7 @@ class Predictor:
 
     def _run(self, batch: list[Prepared]) -> np.ndarray:
         planes = np.stack([item.planes for item in batch])
-        expected = self.exported.input_shape
-        if any(fixed not in (-1, given) for fixed, given in zip(expected[2:], planes.shape[2:])):
-            raise UserError(
-                f"an image comes to {planes.shape[2]}x{planes.shape[3]} (height x width) and this graph takes "
-                f"{expected[2]}x{expected[3]}: export with an open shape, or with a Resize in the config's val_dataset"
-            )
-        missing = max(0, expected[0] - len(batch))
+        missing = max(0, self.exported.input_shape[0] - len(batch))
         if missing:
             planes = np.concatenate([planes, np.repeat(planes[-1:], missing, axis=0)])
         with self._lock:
