@@ -82,7 +82,8 @@ def make(exported: Exported, options: Options, machine: Machine) -> Plan:
         "threads": options.threads or machine.cores,
     }
     if backend == "paddle":
-        plan |= {"ir_passes": True, "memory_reuse": True}
+        # Paddle 3's pass for sharing memory between tensors fails on .json programs.
+        plan |= {"ir_passes": True, "memory_reuse": exported.program.suffix == ".pdmodel"}
         plan |= _cpu(exported, machine, notes) if device == "cpu" else _gpu(exported, options, device, machine)
     if exported.output == "labels" and any(entry["type"] in _RESIZING for entry in exported.transforms):
         notes.append(

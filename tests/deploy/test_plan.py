@@ -64,6 +64,7 @@ def test_onednn_that_is_broken_is_avoided_and_said(describe: Describe, version: 
     (folder / "model.pdmodel").rename(folder / "model.json")  # as Paddle 3 names it, whatever the description says
     chosen = made(folder, Machine(cores=2, runtimes={"paddle": version}))
     assert chosen["onednn"] is works and chosen["model"].endswith("model.json")
+    assert "enable_memory_optim" not in told(chosen)
     assert ("enable_mkldnn" in told(chosen)) is works and ("disable_mkldnn" in told(chosen)) is not works
     assert works or (version in chosen["notes"][0] and ".pdmodel" in chosen["notes"][0])
 

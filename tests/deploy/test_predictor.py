@@ -17,7 +17,8 @@ from paddleseg.core import infer
 from predictor import Predictor
 
 from paddle_hrfamily.__main__ import run_command
-from tests.deploy.conftest import CLASSES, NORMALIZE, Describe
+from tests import tiny
+from tests.deploy.conftest import CLASSES, NORMALIZE, Describe, Tiny
 from tests.deploy.test_preprocess import CHAINS, theirs
 
 LONG = CHAINS["long and pad"]
@@ -129,6 +130,20 @@ def test_bf16_agrees_where_there_is_bf16(describe: Describe, photo) -> None:
     assert (predictor.predict(image) == Predictor(folder, device="cpu").predict(image)).mean() > 0.97
 
 
+@pytest.mark.skipif(paddle.__version__ < "3", reason="Paddle 2 writes .pdmodel alone")
+def test_a_program_as_paddle_3_writes_it(network, describe: Describe, photo) -> None:
+    folder, image = describe("none"), photo(48, 64)
+    (folder / "model.pdmodel").unlink()
+    twin = Tiny()
+    twin.set_state_dict(network.state_dict())
+    twin.eval()
+    paddle.jit.save(twin, str(folder / "model"), [paddle.static.InputSpec([-1, 3, -1, -1], "float32", name="x")])
+    predictor = Predictor(folder, device="cpu")
+    assert predictor.plan()["model"].endswith("model.json")
+    assert predictor.plan()["onednn"] is not paddle.__version__.startswith("3.3.")
+    assert agree(predictor.predict(image)[0], evaluated(network, [NORMALIZE], image)[0])
+
+
 def test_openvino_gives_the_same_map(describe: Describe, photo) -> None:
     pytest.importorskip("openvino")
     folder, images = describe(), [photo(48, 64, number) for number in range(3)]
@@ -210,12 +225,12 @@ def test_a_truncated_picture(describe: Describe, photo, suffix: str) -> None:
 
 
 def test_a_real_export(tmp_path: Path, photo: Callable) -> None:
-    small = ("model.backbone.type=HRNet", "model.backbone.variant=W18_Small_V1")
-    arguments = ["--config", "uhrnet_w18_small_camvid.yml", "--save_dir", str(tmp_path), "--opts", *small]
+    config = tiny.config(tmp_path / "training", class_names=["sky", "road", "car"])
+    folder, shape = tmp_path / "exported", "--input_shape 1 3 40 48"
+    arguments = ["--config", str(config), "--save_dir", str(folder), *shape.split()]
     assert run_command("export", arguments, prog="hrfamily export") == 0
-    predictor = Predictor(tmp_path, device="cpu")
-    assert predictor.predict(photo(45, 64)).shape == (1, 45, 64)
-    assert predictor.exported.class_names[0] == "sky" and predictor.exported.class_colors[3] == (128, 64, 128)
-    # moved elsewhere, it needs nothing but itself
-    moved = shutil.move(tmp_path, tmp_path.with_name("elsewhere"))
-    assert Predictor(moved, device="cpu").predict(photo(32, 40)).shape == (1, 32, 40)
+    predictor = Predictor(folder, device="cpu")
+    assert predictor.predict(photo(40, 48)).shape == (1, 40, 48)
+    assert predictor.exported.class_names == ("sky", "road", "car") and len(predictor.exported.class_colors) == 3
+    moved = shutil.move(folder, tmp_path / "elsewhere")  # which needs nothing but itself
+    assert Predictor(moved, device="cpu").predict(photo(40, 48)).shape == (1, 40, 48)
