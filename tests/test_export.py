@@ -146,6 +146,7 @@ ATTENTIONS = {
     "scaled": lambda q, k: (_rows(q).transpose([0, 2, 1]) * 0.3) @ _rows(k),
     "key transposed": lambda q, k: _rows(q) @ paddle.nn.functional.softmax(_rows(k), -1).transpose([0, 2, 1]),
     "value transposed": lambda q, k: paddle.nn.functional.softmax(_rows(q), -1) @ _rows(k).transpose([0, 2, 1]),
+    "maps": lambda q, k: q @ k.transpose([0, 1, 3, 2]),
     "with itself": lambda q, k: paddle.matmul(_rows(q).transpose([0, 2, 1]), _rows(q)),
 }
 
@@ -171,3 +172,15 @@ def test_attention_over_what_convolutions_made(tmp_path: Path, attend: Callable)
     expected = model(paddle.to_tensor(image)).numpy()
     static_graph.write(model, [paddle.static.InputSpec([-1, 3, -1, -1], "float32", name="x")], tmp_path / "model")
     np.testing.assert_allclose(infer(tmp_path, image), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("cells", [1, 3, 8, (2, 8)])
+def test_pooling_to_cells_after_an_image_that_they_divide(tmp_path: Path, cells: int | tuple[int, int]) -> None:
+    paddle.seed(0)
+    model = paddle.nn.Sequential(paddle.nn.Conv2D(3, 20, 1), paddle.nn.AdaptiveAvgPool2D(cells))
+    images = [np.random.default_rng(0).standard_normal((2, 3, *size), dtype=np.float32) for size in [(16, 24), (13, 7)]]
+    expected = [model(paddle.to_tensor(image)).numpy() for image in images]
+    static_graph.write(model, [paddle.static.InputSpec([-1, 3, -1, -1], "float32", name="x")], tmp_path / "model")
+    run = static_graph.load(tmp_path / "model")
+    for image, result in zip(images, expected):
+        np.testing.assert_allclose(run(image), result, rtol=1e-4, atol=1e-5)

@@ -16,7 +16,7 @@ from paddle.base.layers import math_op_patch
 from paddle.jit.dy2static import program_translator
 
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host.exporting import program_operators
+from paddle_hrfamily.host.exporting import pooling, program_operators
 from paddle_hrfamily.host.overlay import Overlay, borrowed
 
 # Heights and widths at which a graph of open shape is compared: a round pair and an odd one.
@@ -67,10 +67,10 @@ def save(model: nn.Layer, shape: Sequence[int], output: str, prefix: Path) -> li
 
 def write(layer: nn.Layer, input_spec: Sequence[paddle.static.InputSpec], prefix: Path) -> None:
     """Write what `layer` computes in evaluation as `prefix`.pdmodel and .pdiparams. Rewrites its `forward` in place."""
-    with _program_form(), _conversion_without_repetition():
+    with _program_form(), _conversion_without_repetition(), pooling.of_any_size():
         graph = paddle.jit.to_static(layer, input_spec=list(input_spec), full_graph=True)
         graph.eval()
-        _keep_transposes(graph.forward.concrete_program.main_program)
+        _multiply_plain_memory(graph.forward.concrete_program.main_program)
         paddle.jit.save(graph, str(prefix))
 
 
@@ -96,17 +96,22 @@ def _conversion_without_repetition() -> Iterator[None]:
 
 
 @switch_to_static_graph
-def _keep_transposes(program: paddle.static.Program) -> None:
-    """Put a copy between each reshape and the transposition of its result, as attention over pixels has them.
+def _multiply_plain_memory(program: paddle.static.Program) -> None:
+    """Put a copy in front of what is multiplied: of maps as they are, and of reshaped maps about to be transposed.
 
-    Paddle Inference on processors fuses reshape, transposition and product into one operator of oneDNN's, which takes
-    the blocked memory of a convolution for rows and columns: wrong results on both lines.
+    oneDNN keeps the result of a convolution in blocks of channels, and Paddle Inference lets it multiply those as if
+    they were rows and columns: wrong results on both lines. A copy is made by Paddle, in plain memory.
     """
     for block in program.blocks:
         reshaped = {name for op in block.ops if op.type == "reshape2" for name in op.output("Out")}
         for index, op in reversed(list(enumerate(block.ops))):
-            if op.type == "transpose2" and op.input("X")[0] in reshaped:
-                source = block.var(op.input("X")[0])
+            if op.type == "transpose2":
+                sources = set(op.input("X")) & reshaped
+            elif op.type == "matmul_v2":
+                sources = {name for name in op.input_arg_names if len(block.var(name).shape) == 4}
+            else:
+                continue
+            for source in map(block.var, sorted(sources)):
                 copy = block.create_var(name=f"{source.name}.copy{index}", dtype=source.dtype, shape=source.shape)
                 op._rename_input(source.name, copy.name)
                 block._insert_op(index, type="assign", inputs={"X": [source]}, outputs={"Out": [copy]})
