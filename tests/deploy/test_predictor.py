@@ -158,7 +158,9 @@ def test_onnxruntime_gives_the_same_map(describe: Describe, photo, graph: str) -
     paddle2onnx = pytest.importorskip("paddle2onnx")
     folder, images = describe(graph), [photo(48, 64, number) for number in range(3)]
     model, params = str(folder / "model.pdmodel"), str(folder / "model.pdiparams")
-    paddle2onnx.export(model, params, str(folder / "model.onnx"), opset_version=13)
+    # The optimiser that its 2.x has as default lets pip install what it misses, there and then.
+    unchanged = {"optimize_tool": "None"} if paddle.__version__ >= "3" else {}
+    paddle2onnx.export(model, params, str(folder / "model.onnx"), opset_version=13, **unchanged)
     expected = Predictor(folder, device="cpu").predict(images)
     onnx = Predictor(folder, backend="auto", batch=2)
     assert onnx.plan()["backend"] == "onnxruntime" and "fastest" in onnx.plan()["notes"][0]
