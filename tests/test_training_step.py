@@ -1,0 +1,99 @@
+"""One training step of every model with every loss and optimizer of the configs and ablations, as PaddleSeg builds them.
+
+Networks are the smallest of their families and pictures small; everything else is as the config has it.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import pytest
+from paddleseg.cvlibs import Config
+
+from paddle_hrfamily.host import registry, settings
+from paddle_hrfamily.host.ablation.suite import read_suite
+from paddle_hrfamily.host.overlay import core_module
+from paddle_hrfamily.host.trained import leave_pretrained
+
+FOLDER = Path(__file__).resolve().parent.parent / "configs"
+SMALLEST = {"HRNet": "W18_Small_V1", "UHRNet": "W18_Small", "DDRNet": "23_slim", "ResNet": "R18"}
+SIZE, FEW = (64, 96), 500
+
+
+def configs() -> Iterator[tuple[str, Config]]:
+    registry.register()
+    for path in sorted(FOLDER.glob("*.yml")):
+        yield path.stem, settings.load(path)
+    for path in sorted((FOLDER / "ablations").glob("*.yml")):
+        for row in read_suite(path).rows:
+            yield f"{path.stem}-{row.name}", row.resolved()
+
+
+def smaller(section: Any) -> Any:
+    """A copy with the smallest networks, and with so few pixels kept by OHEM that it leaves some out."""
+    if isinstance(section, list):
+        return [smaller(item) for item in section]
+    if not isinstance(section, dict):
+        return section
+    small = {key: smaller(value) for key, value in section.items()}
+    if "variant" in small:
+        small["variant"] = SMALLEST[small["type"]]
+    if "encoders" in small:
+        small["encoders"] = [SMALLEST["ResNet"]] * len(small["encoders"])
+    if "min_kept" in small:
+        small["min_kept"] = FEW
+    return small
+
+
+def steps() -> dict[str, Config]:
+    """The first config of each kind that is left once networks are small, by its name."""
+    kinds: dict[str, tuple[str, Config]] = {}
+    for name, config in configs():
+        leave_pretrained(config.dic["model"])
+        for part in ("model", "loss"):
+            config.dic[part] = smaller(config.dic[part])
+        parts = [config.dic[part] for part in ("model", "loss", "optimizer")]
+        kinds.setdefault(json.dumps(parts, sort_keys=True), (name, config))
+    return dict(kinds.values())
+
+
+STEPS = steps()
+
+
+def batch(num_classes: int) -> dict[str, paddle.Tensor]:
+    """Two pictures; labels with some ignored pixels, or metres with some unmeasured ones."""
+    noise = np.random.RandomState(0)
+    label = noise.uniform(1, 9, (2, *SIZE)) if num_classes == 1 else noise.randint(0, num_classes, (2, *SIZE))
+    label[:, :4] = 0 if num_classes == 1 else 255
+    images = paddle.to_tensor(noise.randn(2, 3, *SIZE).astype("float32"))
+    return {"img": images, "label": paddle.to_tensor(label.astype("float32" if num_classes == 1 else "int64"))}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_reaches_every_parameter(name: str) -> None:
+    paddle.seed(0)
+    builder = settings.builder(copy.deepcopy(STEPS[name]))
+    model, losses, optimizer = builder.model, builder.loss, builder.optimizer
+    model.train()
+    data = batch(STEPS[name].dic["model"]["num_classes"])
+    outputs = model(data["img"])
+    if hasattr(model, "loss_computation"):
+        loss = sum(model.loss_computation(outputs, losses, data))
+    else:
+        loss = sum(core_module("train").loss_computation(outputs, data["label"], None, losses))
+    loss.backward()
+    trained = {name: parameter for name, parameter in model.named_parameters() if not parameter.stop_gradient}
+    assert float(loss) > 0
+    assert not [name for name, parameter in trained.items() if parameter.grad is None]
+    assert all(np.isfinite(parameter.grad.numpy()).all() for parameter in trained.values())
+    before = {name: parameter.numpy() for name, parameter in trained.items()}
+    optimizer.step()
+    after = {name: parameter.numpy() for name, parameter in trained.items()}
+    assert all(np.isfinite(value).all() for value in after.values())
+    assert any((after[name] != before[name]).any() for name in trained)
