@@ -1,4 +1,4 @@
-"""One training step of every model with every loss and optimizer of the configs and ablations, as PaddleSeg builds them.
+"""A training step of every model with every loss and optimizer in the configs and ablations, as PaddleSeg builds them.
 
 Networks are the smallest of their families and pictures small; everything else is as the config has it.
 """
