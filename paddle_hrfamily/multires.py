@@ -57,8 +57,9 @@ class Style:
     upsampling: Upsampling = "bilinear"
     align_corners: bool = False
 
-    def resize(self, x: paddle.Tensor, reference: paddle.Tensor) -> paddle.Tensor:
-        return resize_as(x, reference, self.align_corners, self.upsampling)
+
+def _resize(x: paddle.Tensor, reference: paddle.Tensor, style: Style) -> paddle.Tensor:
+    return resize_as(x, reference, style.align_corners, style.upsampling)  # a method would stop Paddle 3's to_static
 
 
 class Stem(nn.Layer):
@@ -105,7 +106,7 @@ class Exchange(nn.Layer):
         for source in self.strides:
             if source != target:
                 message = self.paths[f"{source}_to_{target}"](feats[source])
-                total = total + self.style.resize(message, feats[target])
+                total = total + _resize(message, feats[target], self.style)
         return total
 
 
@@ -176,7 +177,7 @@ class Transition(nn.Layer):
         return path(feats[stride])
 
     def _rejoin(self, up: paddle.Tensor, skip: paddle.Tensor) -> paddle.Tensor:
-        up = self.style.resize(up, skip)
+        up = _resize(up, skip, self.style)
         if self.fusion == "A":
             return F.relu(up + skip)
         return paddle.concat([halve_channels(up), halve_channels(skip)], axis=1)

@@ -233,8 +233,9 @@ def test_the_exported_graph_answers_the_same(tmp_path: Path, shape: list[int]) -
     static_graph.save(model, shape, "none", tmp_path / "model")
 
 
-def test_to_static_training_gives_every_parameter_a_gradient() -> None:
-    model = paddle.jit.to_static(SpecializeFuse(HRNet("W18_Small_V1"), 3), full_graph=True)
+@pytest.mark.parametrize("full_graph", [True, False])
+def test_to_static_training_gives_every_parameter_a_gradient(full_graph: bool) -> None:
+    model = paddle.jit.to_static(SpecializeFuse(HRNet("W18_Small_V1"), 3), full_graph=full_graph)
     step(model, paddle.randn([2, 3, 64, 64]), paddle.randint(0, 3, [2, 64, 64]))
     assert_finite_gradients(model)
 
