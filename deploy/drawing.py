@@ -12,12 +12,15 @@ from PIL import Image, ImageDraw, ImageFont
 _PAPER, _INK = (255, 255, 255), (20, 20, 20)
 _LEAST_WIDTH = 256  # of a picture with a legend; text needs that much
 _MOST_ENTRIES = 32
-_STRIP = 512  # rows at a time: beside a very large picture there is no room for another
+_STRIP = 512  # rows at a time
 
 
 def overlay(image: np.ndarray, label: np.ndarray, colors: Sequence[Color], opacity: float) -> np.ndarray:
-    """A copy of the picture, (H, W, 3) or grey (H, W), under its classes' colours; as it was where a label has none."""
-    picture = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image.copy()
+    """The picture, (H, W, 3) or grey (H, W), under its classes' colours; as it was where a label has none.
+
+    Colours are drawn into the picture given: of a very large one there is no room for a copy.
+    """
+    picture = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
     lookup = np.array(colors, np.uint8)
     for top in range(0, len(picture), _STRIP):
         rows, part = picture[top : top + _STRIP], label[top : top + _STRIP]

@@ -21,6 +21,7 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpe
 Picture = Union[str, Path, bytes, np.ndarray]  # a path, a file's content, or (H, W, 3) RGB or (H, W) grey uint8
 
 _FALLBACK_FPS = 25.0
+_STRIP = 512  # rows at a time
 _ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82"}  # how a whole file of that beginning ends
 
 
@@ -70,9 +71,15 @@ def find(path: Path) -> list[Source]:
 
 
 def write(path: Path, pixels: np.ndarray) -> None:
-    """Save (H, W, 3) RGB or (H, W) uint8 or uint16 in the format of the suffix, whole or not at all."""
+    """Save (H, W, 3) RGB or (H, W) uint8 or uint16 in the format of the suffix, whole or not at all.
+
+    RGB is turned to OpenCV's BGR where it stands: of a very large picture there is no room for a copy.
+    """
+    if pixels.ndim == 3:
+        for row in range(0, len(pixels), _STRIP):
+            pixels[row : row + _STRIP] = pixels[row : row + _STRIP, :, ::-1]
     try:
-        done, data = cv2.imencode(path.suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels)
+        done, data = cv2.imencode(path.suffix, pixels)
     except cv2.error:  # a suffix that it does not know
         done, data = False, None
     if not done:
