@@ -58,9 +58,21 @@ def test_the_columns_of_a_row_are_its_own() -> None:
     assert reds[:149, 2 * third :].sum() == 0
 
 
+def test_columns_are_reduced() -> None:
+    table = draw.ClassTable(("a", "b"), ((255, 0, 0), (0, 0, 255)))
+    label = np.zeros((300, 600), int)
+    label[:, 300:] = 1
+    frame = np.zeros((300, 600, 3), np.uint8), label, {"net": label}
+    wide, narrow = (draw.comparison([frame], table, 1.0, width) for width in (None, 400))
+    assert narrow.shape[1] < 1250 < 1800 < wide.shape[1]
+    assert (narrow == (255, 0, 0)).all(-1).sum() >= 2 * 200 * 200
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["--opacity", 1.5], "--opacity 1.5 must be a number of 0"),
+        (["--width", 0], "--width 0 must be a number of pixels"),
         (["--pictures", 7], "--pictures 7: the first config's val_dataset has pictures 0 to 6"),
         (["--run", "other.yml", "OUTPUT"], "--run other.yml: its classes are others than those of"),
     ],

@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pictures", nargs="+", type=int, default=[0], metavar="N", help="of the first val_dataset (default: 0)"
     )
+    parser.add_argument("--opacity", type=float, default=0.6, help="of the colours, 0..1 (default: %(default)s)")
+    parser.add_argument("--width", type=int, help="of a column, to which larger pictures are reduced")
     parser.add_argument("--save", type=Path, default=Path("comparison.png"), help="default: %(default)s")
     parser.add_argument("--device", default="gpu", choices=DEVICES, help="where to compute; gpu falls back to cpu")
     parser.add_argument("--opts", nargs="+", help="change values of every config, as key.sub=value")
@@ -48,6 +50,10 @@ def run(args: argparse.Namespace) -> None:
     from paddle_hrfamily.host.classes import class_table
     from paddle_hrfamily.host.pictures import draw, images
 
+    if not 0 <= args.opacity <= 1:
+        raise UserError(f"--opacity {args.opacity} must be a number of 0 (image alone) to 1 (colours alone)")
+    if args.width is not None and args.width < 1:
+        raise UserError(f"--width {args.width} must be a number of pixels")
     registry.register()
     utils.set_device(args.device)
     configs = [settings.load(config, opts=args.opts) for config, _ in args.run]
@@ -66,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
         (frame, truth, {name: maps[i] for name, maps in labels.items()})
         for i, (frame, truth) in enumerate(zip(frames, truths))
     ]
-    images.write(args.save, draw.comparison(rows, tables[0]))
+    images.write(args.save, draw.comparison(rows, tables[0], args.opacity, args.width))
     print(f"drawn into {args.save}: {', '.join(labels)}")
 
 

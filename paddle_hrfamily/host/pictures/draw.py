@@ -7,6 +7,7 @@ uint8. Colours are RGB throughout. A label beyond the table's classes (ignore_in
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -86,9 +87,26 @@ def comparison(
     frames: Sequence[tuple[np.ndarray, np.ndarray | None, Mapping[str, np.ndarray]]],
     table: ClassTable,
     opacity: float = 0.6,
+    width: int | None = None,
 ) -> np.ndarray:
-    """One row (image, truth, predictions) of `panel` for every frame, all of one size, and one legend below."""
-    return with_legend(np.vstack([_row(*frame, table, opacity) for frame in frames]), table)
+    """One row (image, truth, predictions) of `panel` for every frame, all of one size, and one legend below.
+
+    With `width`, columns are reduced to so many pixels.
+    """
+    rows = [_row(*(_reduced(part, width) for part in frame), table, opacity) for frame in frames]
+    return with_legend(np.vstack(rows), table)
+
+
+def _reduced(part: np.ndarray | Mapping[str, np.ndarray] | None, width: int | None) -> Any:
+    """An image by averaging, a label map by taking pixels, to `width`; each of several alike."""
+    if part is None or width is None:
+        return part
+    if isinstance(part, Mapping):
+        return {name: _reduced(label, width) for name, label in part.items()}
+    size = width, max(1, round(part.shape[0] * width / part.shape[1]))
+    if part.ndim == 3:
+        return cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+    return cv2.resize(part.astype(np.int32), size, interpolation=cv2.INTER_NEAREST)
 
 
 def _row(
@@ -158,6 +176,9 @@ def _strip(entries: list[tuple[tuple[int, int, int] | None, str]], width: int) -
 def _titled(text: str, picture: np.ndarray) -> np.ndarray:
     width = picture.shape[1]
     size = _text_size(width)
+    font = _font(width)
+    fitting = min(size, int(size * width / max(1.0, font.getlength(text))))
     strip = Image.new("RGB", (width, int(size * 1.8)), (_PAPER,) * 3)
-    ImageDraw.Draw(strip).text((width // 2, int(size * 0.9)), text, _INK, _font(width), anchor="mm")
+    middle = width // 2, int(size * 0.9)
+    ImageDraw.Draw(strip).text(middle, text, _INK, font.font_variant(size=max(1, fitting)), anchor="mm")
     return np.vstack([np.array(strip), picture])
