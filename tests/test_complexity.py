@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import paddle
 import pytest
 from paddle import nn
 
-from paddle_hrfamily.complexity import complexity, trainable_parameters
+from paddle_hrfamily.complexity import Complexity, complexity, trainable_parameters
 from paddle_hrfamily.models import HRNetSeg
 from paddle_hrfamily.zoo import MODELS, create_model, list_models
 from tests.networks import PUBLISHED
@@ -27,9 +29,14 @@ def test_the_uhrnet_paper_counts_its_synapse_network_at_224() -> None:
 PLAIN = [name for name in list_models("hrnet_*") if MODELS[name].model is HRNetSeg]
 
 
+@functools.cache
+def counted(name: str) -> Complexity:
+    return complexity(lambda: create_model(name), 64, 64)
+
+
 @pytest.mark.parametrize(("narrower", "wider"), list(zip(PLAIN, PLAIN[1:])))
 def test_wider_networks_cost_more_than_narrower_ones(narrower: str, wider: str) -> None:
-    wide, narrow = (complexity(lambda n=n: create_model(n), 64, 64) for n in (wider, narrower))
+    wide, narrow = counted(wider), counted(narrower)
     assert wide.parameters > narrow.parameters and wide.macs > narrow.macs
 
 

@@ -28,7 +28,7 @@ import sys
 import numpy as np
 import paddle
 from paddle_hrfamily.__main__ import main
-from paddle_hrfamily.host import order
+from paddle_hrfamily.host.resuming import order
 from paddle_hrfamily.host.overlay import core_module, wrap
 
 folder, *arguments = sys.argv[1:]
