@@ -111,6 +111,42 @@ MODELS: dict[str, Entry] = (
 )
 
 
+# Millions of parameters and GFLOPs that the papers or the official repositories state, where they do.
+PUBLISHED: dict[str, tuple[float | None, float]] = {
+    # HRNet: tables 3 and 4, tables 1 and 20 for pose and classification, and the repositories' tables of small ones.
+    "hrnet_w18_small_v1": (1.5, 31.1),
+    "hrnet_w18_small_v2": (3.9, 71.6),
+    "hrnet_w40": (45.2, 493.2),
+    "hrnet_w48": (65.9, 696.2),
+    "hrnet_w48_ocr": (70.3, 1206.3),
+    "hrnet_w32_pose": (28.5, 7.10),
+    "hrnet_w48_pose": (63.6, 14.6),
+    "hrnet_w18_small_v1_cls": (13.2, 1.49),
+    "hrnet_w18_small_v2_cls": (15.6, 2.42),
+    "hrnet_w18_cls": (21.3, 3.99),
+    "hrnet_w30_cls": (37.7, 7.55),
+    "hrnet_w40_cls": (57.6, 11.8),
+    "hrnet_w44_c_cls": (21.9, 3.90),
+    "hrnet_w76_c_cls": (40.8, 7.30),
+    "hrnet_w96_c_cls": (57.5, 10.2),
+    # U-HRNet: section 4.
+    "uhrnet_w48": (None, 698.6),
+    # DDRNet: tables III, V and VII.
+    "ddrnet_23_slim": (5.7, 36.3),
+    "ddrnet_23": (20.1, 143.1),
+    "ddrnet_39": (32.3, 281.2),
+    "ddrnet_39_1_5x": (70.2, 303.0),
+    "ddrnet_23_slim_cls": (7.57, 0.98),
+    "ddrnet_23_cls": (28.22, 3.88),
+    "ddrnet_39_cls": (40.13, 6.95),
+    # SPGNet: tables 3, 7 and 9.
+    "spgnet_r18": (23.9, 218.0),
+    "spgnet_r50": (55.6, 467.6),
+    "spgnet_r101": (93.5, 785.3),
+    "spgnet_r50_d256": (59.8, 654.8),
+}
+
+
 def list_models(pattern: str = "*") -> list[str]:
     """Names that `create_model` takes and that match the shell-style `pattern`, family by family."""
     return [name for name in MODELS if fnmatch(name, pattern)]

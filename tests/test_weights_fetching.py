@@ -292,7 +292,11 @@ def test_archives_without_one_weights_file(tmp_path: Path, members: dict[str, by
         fetch(archive(tmp_path / "x.tar.gz", members))
 
 
-@pytest.mark.parametrize("content", [gzip.compress(b"no tar inside"), gzip.compress(BODY)[:5000], b"\x1f\x8bgarbage"])
+@pytest.mark.parametrize(
+    "content",
+    [gzip.compress(b"no tar inside"), gzip.compress(BODY)[:5000], b"\x1f\x8bgarbage"],
+    ids=["no tar", "cut off", "garbage"],
+)
 def test_damaged_archives(tmp_path: Path, cache: Path, content: bytes) -> None:
     (tmp_path / "x.tar.gz").write_bytes(content)
     with pytest.raises(UserError, match="cannot unpack") as error:

@@ -15,7 +15,7 @@ from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.models import segmentor
 from paddle_hrfamily.weights import read
 from paddle_hrfamily.weights.official import OFFICIAL
-from paddle_hrfamily.zoo import create_model, list_models
+from paddle_hrfamily.zoo import PUBLISHED, create_model, list_models
 
 
 def test_every_public_name_is_there() -> None:
@@ -75,9 +75,19 @@ def test_a_published_name_chooses_the_padding(monkeypatch) -> None:
 def test_a_name_counts_as_its_own_paper_does(capsys: pytest.CaptureFixture) -> None:
     assert main(["list", "ddrnet_23_slim*"]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"ddrnet_23_slim +DDRSeg, DDRNet 23_slim +5\.696 +36\.303  1024x2048", said)
+    assert re.search(
+        r"ddrnet_23_slim +DDRSeg, DDRNet 23_slim +5\.696 +36\.303  1024x2048  5\.7 \(-0\.1%\), 36\.3 ", said
+    )
     assert re.search(r"ddrnet_23_slim_cls .* 7\.575 +0\.978  224x224", said)
     assert "additions of biases" in said and "with batch norms" in said
+
+
+def test_the_network_that_its_paper_does_not_define_says_how_far_off_it_is(capsys: pytest.CaptureFixture) -> None:
+    assert main(["list", "ddrnet_39_1_5x"]) == 0
+    assert re.search(r"70\.971 +308\.347  1024x1024  70\.2 \(\+1\.1%\), 303 \(\+1\.8%\)", capsys.readouterr().out)
+    assert main(["list", "ddrnet_39_1_5x", "--size", "512", "512"]) == 0
+    assert "70.2" not in capsys.readouterr().out
+    assert set(PUBLISHED) <= set(list_models())
 
 
 def test_the_list_of_all_is_there_at_once(capsys: pytest.CaptureFixture) -> None:

@@ -4,12 +4,14 @@ hrfamily list
 hrfamily list 'uhrnet_*'
 hrfamily list 'ddrnet_23*' --size 512 1024
 
-GFLOPs are counted as the model's own paper counts them, at the image size that it counts them at.
+GFLOPs are counted as the model's own paper counts them, at the image size that it counts them at. What it publishes
+stands beside them, with the deviation of the counted figure.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from paddle_hrfamily.errors import unknown
 
@@ -40,16 +42,25 @@ def run(args: argparse.Namespace) -> None:
         print(f"{len(names)} models; hrfamily list '{names[0].split('_')[0]}_*' counts parameters and GFLOPs")
         return
     components = max(len(zoo.find(name).config) for name in names) + 2
-    print(f"{'model':<{width}}{'config':<{components}}{'parameters (M)':>15}{'GFLOPs':>10}  at")
+    print(f"{'model':<{width}}{'config':<{components}}{'parameters (M)':>15}{'GFLOPs':>10}  {'at':<11}published")
     for name in names:
         entry = zoo.find(name)
         image = tuple(args.size or entry.size)
         classes = args.num_classes if entry.num_classes else None  # a pyramid has none
         count = complexity(lambda name=name, classes=classes: zoo.create_model(name, classes), *image)
-        cost = f"{count.parameters / 1e6:>15.3f}{getattr(count, entry.rule):>10.3f}"
-        print(f"{name:<{width}}{entry.config:<{components}}{cost}  {image[0]}x{image[1]}", flush=True)
+        figures = count.parameters / 1e6, getattr(count, entry.rule)
+        cost = f"{figures[0]:>15.3f}{figures[1]:>10.3f}  {f'{image[0]}x{image[1]}':<11}"
+        at_paper = image == entry.size and args.num_classes is None
+        published = _deviation(figures, zoo.PUBLISHED[name]) if at_paper and name in zoo.PUBLISHED else ""
+        print(f"{name:<{width}}{entry.config:<{components}}{cost}{published}".rstrip(), flush=True)
     for rule in sorted({zoo.find(name).rule for name in names}):
         print(f"GFLOPs {RULES[rule]}")
+
+
+def _deviation(counted: Sequence[float], published: Sequence[float | None]) -> str:
+    """The published figures, each with how far the counted one is from it."""
+    pairs = zip(counted, published)
+    return ", ".join(f"{theirs:g} ({ours / theirs - 1:+.1%})" for ours, theirs in pairs if theirs is not None)
 
 
 # What the numbers of `Complexity` are, in words.
