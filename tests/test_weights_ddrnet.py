@@ -10,9 +10,9 @@ import paddle
 import pytest
 from paddle import nn
 
-from paddle_hrfamily.backbones import DDRNet, DDRNetTrunk, ddrnet
+from paddle_hrfamily.backbones import DDRNet, DDRNetTrunk, ddrnet, variants
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.models import DDRNetClassifier, DDRSeg, segmentor
+from paddle_hrfamily.models import DDRNetClassifier, DDRSeg
 from paddle_hrfamily.weights import load_weights, read, save
 from paddle_hrfamily.weights.ddrnet import CLASSIFICATION, MMSEG, OFFICIAL, PADDLESEG
 from paddle_hrfamily.weights.loading import LAYOUTS, detect
@@ -239,7 +239,7 @@ def test_the_other_flavour_is_refused(shared: Path, theirs: nn.Layer) -> None:
 
 @pytest.mark.parametrize("name", ["imagenet", "cityscapes"])
 def test_a_published_name_chooses_the_padding(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(segmentor, "load_weights", lambda model, source, part: source)
+    monkeypatch.setattr(variants, "load_weights", lambda model, source, part: source)
     with paddle.LazyGuard():
         assert create_model("ddrnet_23", pretrained=name).backbone.padding == "same"
     assert PUBLISHED["DDRNet", "23"][name].padding == "same"

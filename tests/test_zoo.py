@@ -11,8 +11,8 @@ import pytest
 
 import paddle_hrfamily
 from paddle_hrfamily.__main__ import main
+from paddle_hrfamily.backbones import variants
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.models import segmentor
 from paddle_hrfamily.weights import read
 from paddle_hrfamily.weights.official import OFFICIAL
 from paddle_hrfamily.zoo import PUBLISHED, create_model, list_models
@@ -65,7 +65,7 @@ def test_a_pretrained_file_fills_backbone_and_head(shared: Path, capsys) -> None
 
 
 def test_a_published_name_chooses_the_padding(monkeypatch) -> None:
-    monkeypatch.setattr(segmentor, "load_weights", lambda model, source, part: source)
+    monkeypatch.setattr(variants, "load_weights", lambda model, source, part: source)
     assert create_model("hrnet_w18", pretrained="cityscapes_ocr").backbone.padding == "same"
     assert create_model("hrnet_w18", pretrained="imagenet").backbone.padding == "symmetric"
     with pytest.raises(UserError, match="no weights 'cityscape' are published for UHRNet W48; there are imagenet"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import paddle
 from paddle import nn
 
+from paddle_hrfamily.backbones.variants import load_pretrained
 from paddle_hrfamily.layers import resize_as
-from paddle_hrfamily.weights import load_weights, resolve
 
 
 class Segmentor(nn.Layer):
@@ -40,9 +40,7 @@ class Segmentor(nn.Layer):
         self.head = head
         self.num_classes = num_classes
         self.align_corners = align_corners
-        if pretrained:
-            source = resolve(type(backbone).__name__, getattr(backbone, "variant", ""), pretrained).source
-            print(load_weights(self, source, part="auto"))
+        load_pretrained(self, type(backbone).__name__, getattr(backbone, "variant", ""), pretrained, part="auto")
 
     def forward(self, image: paddle.Tensor) -> list[paddle.Tensor]:
         return [resize_as(logits, image, self.align_corners) for logits in self.head(self.backbone(image))]
