@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+
+import numpy as np
+import paddle
+import pytest
+
+from paddle_hrfamily.weights.layouts import Layout
 
 # (million parameters, GFLOPs at 1024x2048) with 19 classes, counted on the unmodified official code; GFLOPs are
 # convolution multiply-accumulates / 2^30, as the papers count. Blank where the official code was not counted.
@@ -30,3 +37,23 @@ def fixtures(shared: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def assert_gradient_norms(model: paddle.nn.Layer, layout: Layout, norms: Mapping[str, float]) -> None:
+    """Every parameter has a gradient, of the norm that the official code's has under its own name."""
+    gradients = {key: p.grad.numpy() for key, p in model.named_parameters() if p.trainable}
+    ours = {official: layout.rename(official) for official in norms}
+    assert set(ours.values()) == set(gradients)
+    for official, norm in norms.items():
+        # A bias in front of a batch norm has no gradient but rounding.
+        assert np.linalg.norm(gradients[ours[official]]) == pytest.approx(norm, rel=1e-3, abs=1e-12), official
+
+
+def assert_running_means(model: paddle.nn.Layer, layout: Layout, data: np.lib.npyio.NpzFile) -> None:
+    """Means alone: Paddle's running variance is of the biased batch variance, torch's of the unbiased."""
+    state = model.state_dict()
+    means = [key for key in data.files if key.endswith("running_mean")]
+    assert len(means) > 50
+    for key in means:
+        result = state[layout.rename(key.removeprefix("rs:"))].numpy()
+        np.testing.assert_allclose(result, data[key], rtol=1e-3, atol=1e-4)

@@ -23,7 +23,7 @@ from paddle_hrfamily.models import DDRSeg
 from paddle_hrfamily.weights import load_weights
 from paddle_hrfamily.weights.ddrnet import OFFICIAL
 from paddle_hrfamily.zoo import create_model
-from tests.networks import fixtures
+from tests.networks import assert_gradient_norms, assert_running_means, fixtures
 
 BOUND = 1e-3
 
@@ -183,22 +183,11 @@ def test_losses_of_one_training_step(step: SimpleNamespace) -> None:
 
 
 def test_gradient_norms_of_one_training_step(step: SimpleNamespace) -> None:
-    gradients = {key: p.grad.numpy() for key, p in step.model.named_parameters() if p.trainable}
-    ours = {official: OFFICIAL.rename(official) for official in step.expected["grad_l2"]}
-    assert set(ours.values()) == set(gradients)
-    for official, norm in step.expected["grad_l2"].items():
-        # A bias in front of a batch norm has no gradient but rounding.
-        assert np.linalg.norm(gradients[ours[official]]) == pytest.approx(norm, rel=1e-3, abs=1e-12), official
+    assert_gradient_norms(step.model, OFFICIAL, step.expected["grad_l2"])
 
 
-def test_batch_norm_statistics_of_one_training_step(step: SimpleNamespace) -> None:
-    """Means alone: Paddle's running variance is of the biased batch variance, torch's of the unbiased."""
-    state = step.model.state_dict()
-    means = [key for key in step.data.files if key.endswith("running_mean")]
-    assert len(means) > 50
-    for key in means:
-        result = state[OFFICIAL.rename(key.removeprefix("rs:"))].numpy()
-        np.testing.assert_allclose(result, step.data[key], rtol=1e-3, atol=1e-4)
+def test_batch_norm_means_of_one_training_step(step: SimpleNamespace) -> None:
+    assert_running_means(step.model, OFFICIAL, step.data)
 
 
 @pytest.mark.parametrize("variant", ddrnet.VARIANTS)
