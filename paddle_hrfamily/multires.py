@@ -99,7 +99,10 @@ class Exchange(nn.Layer):
                 self.paths[f"{source}_to_{target}"] = path
 
     def forward(self, feats: Features) -> Features:
-        return {target: F.relu(self._received(feats, target)) for target in self.targets}
+        received = {}
+        for target in self.targets:  # a comprehension around `self` would stop Paddle 3's to_static
+            received[target] = F.relu(self._received(feats, target))
+        return received
 
     def _received(self, feats: Features, target: int) -> paddle.Tensor:
         total = feats[target]
