@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> None:
     logger.info(f"Seed: {seed}")
     utils.set_seed(seed)
     utils.set_device(args.device)
+    mention_precision(args.precision)
     utils.set_cv2_num_threads(args.num_workers)
 
     train_dataset = builder.train_dataset
@@ -122,6 +123,15 @@ def run(args: argparse.Namespace) -> None:
             f"{args.config}: loss must have one type and coef for each output of the network: {error}"
         ) from error
     logger.info(f"Checkpoints are in {Path(args.save_dir).absolute()}")
+
+
+def mention_precision(precision: str) -> None:
+    """Log it if mixed precision was asked for and this device has none: Paddle goes on in float32 without it."""
+    import paddle
+    from paddleseg.utils import logger
+
+    if precision == "fp16" and paddle.device.get_device() == "cpu":
+        logger.warning("--precision fp16 has no effect on a processor: Paddle computes in float32 there")
 
 
 def look_at_labels(dataset: paddle.io.Dataset | None) -> None:

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     from paddleseg import core
     from paddleseg.utils import logger, utils
 
-    from paddle_hrfamily.commands.train import look_at_labels
+    from paddle_hrfamily.commands.train import look_at_labels, mention_precision
     from paddle_hrfamily.host import registry, settings, trained
     from paddle_hrfamily.host.overlay import accepted
     from paddle_hrfamily.host.resuming import snapshot
@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
     utils.show_env_info()
     utils.show_cfg_info(config)
     utils.set_device(args.device)
+    mention_precision(args.precision)
     if weights is None:
         logger.warning("No --model_path: the network is evaluated as the config initialises it")
     builder, model = trained.network(config, weights)

@@ -11,6 +11,7 @@ from paddle_hrfamily.host.compat import heads, losses, metrics, training
 def apply() -> None:
     """Put every repair in place, in this process."""
     training.losses_with_an_axis()
+    training.whole_graphs()
     losses.products_of_two_dtypes()
     losses.ohem_without_sorting()
     losses.labels_left_alone()

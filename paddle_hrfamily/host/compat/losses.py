@@ -18,7 +18,8 @@ def products_of_two_dtypes() -> None:
     """Symptom: TypeError "Type promotion". Cause: Paddle 3 refuses to add or multiply float and integer or bool.
 
     Cross entropy, RMI, dual task and point losses do. Within a loss Paddle 2's rule holds again: what stands on
-    the right is taken in the dtype of what stands on the left. Goes when PaddleSeg casts there itself.
+    the right is taken in the dtype of what stands on the left. (Of two floats, as in mixed precision, both lines take
+    the wider.) Goes when PaddleSeg casts there itself.
     """
     from paddleseg.cvlibs import manager
 
@@ -41,8 +42,9 @@ def _by_the_left_dtype(forward: Callable) -> Callable:
 
 def _left(operator: Callable) -> Callable:
     def operate(x: paddle.Tensor, y: object) -> paddle.Tensor:
-        mixed = isinstance(y, paddle.Tensor) and x.dtype != y.dtype
-        return operator(x, y.astype(x.dtype) if mixed else y)
+        if isinstance(y, paddle.Tensor) and not (x.is_floating_point() and y.is_floating_point()):
+            y = y.astype(x.dtype)
+        return operator(x, y)
 
     return operate
 

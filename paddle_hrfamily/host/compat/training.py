@@ -1,13 +1,14 @@
-"""PaddleSeg's training loop, on a Paddle whose losses have no axis."""
+"""PaddleSeg's training loop, on a Paddle whose losses have no axis and whose to_static has two ways."""
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 
 import paddle
 
-from paddle_hrfamily.host.overlay import core_module, wrap
+from paddle_hrfamily.host.overlay import Overlay, borrowed, core_module, wrap
 
 
 def losses_with_an_axis() -> None:
@@ -43,3 +44,27 @@ def _own_losses_with_axis(train: Callable) -> Callable:
             del model.loss_computation
 
     return shaped
+
+
+def whole_graphs() -> None:
+    """Symptom: with `to_static_training: True`, InnerError or AttributeError from inside Paddle, and long waits.
+
+    Cause: since Paddle 2.6 `to_static` follows byte code by default, and loses its way. PaddleSeg 2.8.0 was written
+    when it converted the source instead, into one graph. Goes when PaddleSeg asks for that, with `full_graph=True`.
+    """
+    import paddleseg.core
+
+    train = core_module("train")
+    wrap(train, "train", _converting_the_source)
+    paddleseg.core.train = train.train
+
+
+def _converting_the_source(train: Callable) -> Callable:
+    jit = Overlay(paddle.jit, to_static=functools.partial(paddle.jit.to_static, full_graph=True))
+
+    def trained(*args: object, **kwargs: object) -> None:
+        module = core_module("train")
+        with borrowed(module, paddle=Overlay(module.paddle, jit=jit)):  # which may have been lent to it already
+            return train(*args, **kwargs)
+
+    return trained
