@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 RESULT, SCORES, LOG, CONFIG = "result.json", "scores.json", "log.txt", "config.yml"
 _PROMPT = "$ hrfamily "  # what a process's part of the log begins with
+_PATIENCE = 10  # seconds that a child process has to end
 TAIL = 0.1  # the part of training, at its end, whose mean is called the final loss
 
 
@@ -64,10 +65,19 @@ class Children:
                 status = process.wait()
             finally:
                 if process.poll() is None:
-                    process.terminate()
-                    process.wait()
+                    _end(process)
         if status:
             raise Failed(f"hrfamily {arguments[0]}: {_reason(log)} (status {status}, {log})")
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Ask it to end, and make it if it does not: Paddle's answer to the signal can lock itself up."""
+    process.terminate()
+    try:
+        process.wait(timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()  # checkpoints survive that
+        process.wait()
 
 
 def check_same(folder: Path, config: dict[str, Any]) -> None:
