@@ -103,24 +103,28 @@ class DualResNet(nn.Layer):
     """Stem, conv4, conv5 and the bottleneck that ends each stream: what both forms of DDRNet are made of.
 
     Args:
-        layout: widths and depths.
+        variant: a key of VARIANTS; a bare 23 is a number to YAML.
         low_stride: of the coarse stream's bottleneck.
         relu: whether the bottlenecks end in one.
         in_channels, padding, align_corners: as in DDRNet.
+        pretrained: what the padding goes by where it is left open; whoever has all of its layers loads it.
     """
 
     def __init__(
         self,
-        layout: Layout,
+        variant: str | int,
         *,
         low_stride: int,
         relu: bool,
         in_channels: int,
-        padding: Padding,
+        padding: Padding | None,
         align_corners: bool,
+        pretrained: str | None,
     ) -> None:
         super().__init__()
-        self.layout = layout
+        self.variant = str(variant)
+        layout = self.layout = pick_variant("DDRNet", self.variant, VARIANTS)
+        padding = pick_padding("DDRNet", self.variant, padding, pretrained, default="symmetric")
         self.in_channels = in_channels
         self.padding = padding
         self.align_corners = align_corners
@@ -175,24 +179,26 @@ class DDRNet(DualResNet):
         align_corners: bool = False,
         pretrained: str | None = None,
     ) -> None:
-        variant = str(variant)  # a bare 23 is a number to YAML
-        layout = pick_variant("DDRNet", variant, VARIANTS)
-        padding = pick_padding("DDRNet", variant, padding, pretrained, default="symmetric")
         super().__init__(
-            layout, low_stride=2, relu=False, in_channels=in_channels, padding=padding, align_corners=align_corners
+            variant,
+            low_stride=2,
+            relu=False,
+            in_channels=in_channels,
+            padding=padding,
+            align_corners=align_corners,
+            pretrained=pretrained,
         )
-        self.variant = variant
-        self.feat_channels = [layout.channels(16), layout.channels(8)]
+        self.feat_channels = [self.layout.channels(16), self.layout.channels(8)]
         self.feat_strides = [8, 8]
         self.context = context_module(
             context,
-            layout.channels(64),
-            layout.context_width,
-            layout.channels(16),
-            exclusive=padding == "same",
+            self.layout.channels(64),
+            self.layout.context_width,
+            self.layout.channels(16),
+            exclusive=self.padding == "same",
             align_corners=align_corners,
         )
-        load_pretrained(self, "DDRNet", variant, pretrained)
+        load_pretrained(self, "DDRNet", self.variant, pretrained)
 
     def forward(self, image: paddle.Tensor) -> list[paddle.Tensor]:
         high, low, supervised = self.streams(image)
@@ -214,16 +220,18 @@ class DDRNetTrunk(DualResNet):
         align_corners: bool = False,
         pretrained: str | None = None,
     ) -> None:
-        variant = str(variant)  # a bare 23 is a number to YAML
-        layout = pick_variant("DDRNet", variant, VARIANTS)
-        padding = pick_padding("DDRNet", variant, padding, pretrained, default="symmetric")
         super().__init__(
-            layout, low_stride=1, relu=True, in_channels=in_channels, padding=padding, align_corners=align_corners
+            variant,
+            low_stride=1,
+            relu=True,
+            in_channels=in_channels,
+            padding=padding,
+            align_corners=align_corners,
+            pretrained=pretrained,
         )
-        self.variant = variant
-        self.feat_channels = [layout.channels(16), layout.channels(64)]
+        self.feat_channels = [self.layout.channels(16), self.layout.channels(64)]
         self.feat_strides = [8, 32]
-        load_pretrained(self, "DDRNet", variant, pretrained)
+        load_pretrained(self, "DDRNet", self.variant, pretrained)
 
     def forward(self, image: paddle.Tensor) -> list[paddle.Tensor]:
         high, low, _ = self.streams(image)

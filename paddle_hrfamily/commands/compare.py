@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paddle_hrfamily.commands.predict import check_opacity
 from paddle_hrfamily.commands.train import DEVICES
 from paddle_hrfamily.errors import UserError
 
@@ -50,8 +51,7 @@ def run(args: argparse.Namespace) -> None:
     from paddle_hrfamily.host.classes import class_table
     from paddle_hrfamily.host.pictures import draw, images
 
-    if not 0 <= args.opacity <= 1:
-        raise UserError(f"--opacity {args.opacity} must be a number of 0 (image alone) to 1 (colours alone)")
+    check_opacity(args.opacity)
     if args.width is not None and args.width < 1:
         raise UserError(f"--width {args.width} must be a number of pixels")
     registry.register()

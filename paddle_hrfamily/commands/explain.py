@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from paddle_hrfamily.commands.predict import check_opacity
 from paddle_hrfamily.commands.train import DEVICES
 from paddle_hrfamily.errors import UserError
 
@@ -51,8 +52,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--model_path is missing: there is nothing to see in random weights")
     if args.image_path is None:
         raise UserError("--image_path is missing: a picture, a folder, or a text file of paths")
-    if not 0 <= args.opacity <= 1:
-        raise UserError(f"--opacity {args.opacity} must be a number of 0 (image alone) to 1 (colours alone)")
+    check_opacity(args.opacity)
     sources = images.find_sources(Path(args.image_path).expanduser())
 
     utils.set_device(args.device)

@@ -19,7 +19,6 @@ import yaml
 from paddle_hrfamily.errors import UserError
 
 if TYPE_CHECKING:
-    from paddle import nn
     from paddleseg.cvlibs import Config
 
     from paddle_hrfamily.host.classes import ClassTable
@@ -60,8 +59,9 @@ def run(args: argparse.Namespace) -> None:
     registry.register()
     config = settings.load(args.config, opts=args.opts)
     _, model = trained.network(config, trained.weights_file(args.model_path))
+    of_depth = trained.is_of_depth(model)
     shape = _input_shape(args.input_shape, settings.in_channels(config))
-    output = _output(args.output_op, model)
+    output = _output(args.output_op, of_depth)
     stem, description = ("inference", "inference.yml") if args.for_fd else ("model", "deploy.yaml")
 
     with tempfile.TemporaryDirectory() as folder:
@@ -70,20 +70,16 @@ def run(args: argparse.Namespace) -> None:
         deploy = _deploy_description(config, stem, shape, output, class_table(config.dic))
         (Path(folder) / description).write_text(yaml.safe_dump(deploy, sort_keys=False, allow_unicode=True))
         _install(Path(folder), Path(args.save_dir))
-    meaning = "metres" if _is_of_depth(model) else "logits"
+    meaning = "metres" if of_depth else "logits"
     for line in _signature(shape, output, len(deploy["Deploy"]["class_names"]), meaning):
         print(line)
     print(f"the written graph computes what the network does, compared at {' and '.join(compared)}")
     print(f"{stem}.pdmodel, {stem}.pdiparams and {description} are in {args.save_dir}")
 
 
-def _is_of_depth(model: nn.Layer) -> bool:
-    return getattr(model, "task", None) == "depth"
-
-
-def _output(asked: str | None, model: nn.Layer) -> str:
-    output = {None: "none" if _is_of_depth(model) else "argmax", "logits": "none"}.get(asked, asked)
-    if _is_of_depth(model) and output != "none":
+def _output(asked: str | None, of_depth: bool) -> str:
+    output = {None: "none" if of_depth else "argmax", "logits": "none"}.get(asked, asked)
+    if of_depth and output != "none":
         raise UserError(f"--output_op {asked}: this network answers in metres, without classes; leave it out")
     return output
 

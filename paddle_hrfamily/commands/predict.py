@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
     utils.set_device(args.device)
     builder, model = trained.network(config, weights)
-    if getattr(model, "task", None) == "depth":
+    if trained.is_of_depth(model):
         if video:
             raise UserError(f"--image_path {path}: depth is predicted of pictures; take them from the video first")
         predict = inference.depth_predictor(model, builder, settings.in_channels(config), how)
@@ -85,9 +85,14 @@ def _options(config: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]
         options |= {key: getattr(args, key) for key in ("is_slide", "crop_size", "stride")}
     if args.custom_color:
         options["custom_color"] = args.custom_color
-    if not 0 <= args.opacity <= 1:
-        raise UserError(f"--opacity {args.opacity} must be a number of 0 (image alone) to 1 (colours alone)")
+    check_opacity(args.opacity)
     return options
+
+
+def check_opacity(opacity: float) -> None:
+    """UserError for an --opacity that is none."""
+    if not 0 <= opacity <= 1:
+        raise UserError(f"--opacity {opacity} must be a number of 0 (image alone) to 1 (colours alone)")
 
 
 def _image_path(given: str | None) -> Path:

@@ -54,3 +54,8 @@ def leave_pretrained(section: dict[str, Any]) -> None:
     for part in section.values():
         if isinstance(part, dict):
             leave_pretrained(part)
+
+
+def is_of_depth(model: nn.Layer) -> bool:
+    """Whether the network answers in metres, without classes."""
+    return getattr(model, "task", None) == "depth"
