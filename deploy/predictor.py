@@ -139,8 +139,26 @@ class Predictor:
         """As `predict_each`, of what `prepare` made. It reads ahead by a batch and one."""
         for _, alike in groupby(items, key=lambda item: item.planes.shape):
             while batch := list(islice(alike, self._plan["batch"])):
-                for result, item in zip(self._run(batch), batch):
-                    yield self._answer(result, item, output)
+                for result, item in zip(self.run(batch), batch):
+                    yield self.answer(result, item, output)
+
+    def run(self, batch: Sequence[Prepared]) -> np.ndarray:
+        """What the graph ends in, of at most `plan()["batch"]` images of one size: the network alone, for `answer`."""
+        planes = np.stack([item.planes for item in batch])
+        missing = max(0, self.exported.input_shape[0] - len(batch))
+        if missing:
+            planes = np.concatenate([planes, np.repeat(planes[-1:], missing, axis=0)])
+        with self._lock:
+            return self._backend.run(planes)[: len(batch)]
+
+    def answer(self, result: np.ndarray, item: Prepared, output: str = "labels") -> np.ndarray:
+        """One image's part of what `run` returned, as `predict` gives it: (H, W) or (K, H, W) at the image's size."""
+        if self.exported.output == "labels":
+            return np.ascontiguousarray(labels_back(result.astype(_label_type(int(result.max()) + 1)), item.steps))
+        if output == "labels":
+            return self._labels(result, item)
+        planes = np.stack(list(planes_back(result, item.steps)))
+        return planes if output == self.exported.output else _softmax(planes)
 
     def check_output(self, output: str) -> None:
         """Raises UserError unless the graph gives that output."""
@@ -150,22 +168,6 @@ class Predictor:
         if output not in _OF[ends_in]:
             op = "none" if output == "logits" else "softmax"
             raise UserError(f"{output} of a graph that ends in {ends_in}: export with --output_op {op}")
-
-    def _run(self, batch: list[Prepared]) -> np.ndarray:
-        planes = np.stack([item.planes for item in batch])
-        missing = max(0, self.exported.input_shape[0] - len(batch))
-        if missing:
-            planes = np.concatenate([planes, np.repeat(planes[-1:], missing, axis=0)])
-        with self._lock:
-            return self._backend.run(planes)[: len(batch)]
-
-    def _answer(self, result: np.ndarray, item: Prepared, output: str) -> np.ndarray:
-        if self.exported.output == "labels":
-            return np.ascontiguousarray(labels_back(result.astype(_label_type(int(result.max()) + 1)), item.steps))
-        if output == "labels":
-            return self._labels(result, item)
-        planes = np.stack(list(planes_back(result, item.steps)))
-        return planes if output == self.exported.output else _softmax(planes)
 
     def _labels(self, planes: np.ndarray, item: Prepared) -> np.ndarray:
         if len(planes) == 1:
