@@ -1,0 +1,1 @@
+"""Models over HTTP: the application, and what runs a model behind it."""
