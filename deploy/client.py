@@ -37,7 +37,7 @@ from tqdm import tqdm
 OUTPUTS = ("labels", "overlay", "json")
 API_KEY = "SEGMENT_API_KEY"  # environment variable: what is on a command line, all users of a machine can see
 _SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "application/json": ".json"}
-_OF_ONE_PICTURE = (400, 413, 415, 422)  # refusals that say nothing of the next picture
+_OF_ONE_PICTURE = (400, 413, 415, 422, 504)  # refusals that say nothing of the next picture
 _CONNECT_SECONDS = 5.0
 _LONGEST_WAIT = 60.0  # seconds before a further attempt, whatever the server says
 

@@ -20,7 +20,7 @@ from predictor import Predictor
 from tests.deploy.conftest import CLASSES, COLORS, DEPLOY, Describe
 
 Photo = Callable[..., np.ndarray]
-ALLOWED = {"cv2", "google", "numpy", "onnxruntime", "openvino", "paddle", "PIL", "tqdm", "yaml"}
+ALLOWED = {"cv2", "google", "numpy", "onnxruntime", "openvino", "paddle", "PIL", "requests", "tqdm", "urllib3", "yaml"}
 
 
 def run(*arguments: object) -> int:
