@@ -39,13 +39,13 @@ class Job:
         data: the picture's file.
         output: one of OUTPUTS.
         opacity: of an overlay's colours, 0..1.
-        media_type: of an overlay, "image/jpeg" or "image/png".
+        media_type: of the answer; an overlay's may be "image/jpeg" or "image/png".
     """
 
     data: bytes
     output: str = "labels"
     opacity: float = 0.4
-    media_type: str = "image/jpeg"
+    media_type: str = "image/png"
 
 
 @dataclass(frozen=True)

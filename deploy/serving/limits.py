@@ -6,6 +6,7 @@ import io
 from dataclasses import dataclass
 
 from PIL import Image
+
 from serving.refusals import Refusal
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")

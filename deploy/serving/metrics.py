@@ -2,11 +2,75 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
+
 
 class Metrics:
-    """Counts of one application."""
+    """Counts of one application, by the name of the model."""
+
+    def __init__(self) -> None:
+        self._registry = own = CollectorRegistry()
+        model = ["model"]
+        self._requests = Counter("hrfamily_requests", "Requests answered", ["model", "status"], registry=own)
+        self._seconds = Histogram(
+            "hrfamily_request_seconds",
+            "From a request's head to the end of its answer",
+            model,
+            buckets=_SECONDS,
+            registry=own,
+        )
+        self._stages = Histogram(
+            "hrfamily_stage_seconds",
+            "Of requests answered with 200",
+            ["model", "stage"],
+            buckets=_SECONDS,
+            registry=own,
+        )
+        self._queue = Gauge(
+            "hrfamily_queue_length", "Requests in hand", model, registry=own, multiprocess_mode="livesum"
+        )
+        self._batches = Histogram("hrfamily_batch_size", "Pictures run at a time", model, buckets=_SIZES, registry=own)
+        if FOLDER in os.environ:
+            _forget_the_dead(Path(os.environ[FOLDER]))
 
     def batch(self, model: str, size: int) -> None:
         """One run of the network."""
+        self._batches.labels(model).observe(size)
 
-    def request(self, model: str, status: int, seconds: float) -> None: ...
+    def queue(self, model: str, length: int) -> None:
+        """So many requests are in hand now."""
+        self._queue.labels(model).set(length)
+
+    def request(self, model: str, status: int, seconds: float) -> None:
+        self._requests.labels(model, status).inc()
+        self._seconds.labels(model).observe(seconds)
+
+    def stages(self, model: str, milliseconds: Mapping[str, float]) -> None:
+        for stage, value in milliseconds.items():
+            self._stages.labels(model, stage).observe(value / 1000)
+
+    def text(self) -> bytes:
+        """In Prometheus's format."""
+        if FOLDER not in os.environ:
+            return generate_latest(self._registry)
+        everyone = CollectorRegistry()
+        MultiProcessCollector(everyone)
+        return generate_latest(everyone)
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """What a process that was killed had in hand is in nobody's hand any more."""
+    for file in folder.glob("gauge_live*_*.db"):
+        process = int(re.search(r"_(\d+)\.db$", file.name)[1])
+        if not Path(f"/proc/{process}").exists():
+            mark_process_dead(process, str(folder))
