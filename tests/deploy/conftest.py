@@ -75,12 +75,11 @@ def graphs(network: paddle.nn.Layer, tmp_path_factory: pytest.TempPathFactory) -
     return {name: folder / name for name in shapes}
 
 
-@pytest.fixture
-def describe(graphs: dict[str, Path], tmp_path: Path) -> Describe:
-    """A folder with that graph and a description, entries of which may be replaced."""
+def describe_in(root: Path, graphs: dict[str, Path]) -> Describe:
+    """What makes, in a folder, another one with that graph and a description, entries of which may be replaced."""
 
     def make(graph: str = "argmax", name: str = "", **changes: object) -> Path:
-        folder = tmp_path / f"exported_{graph}{name}"
+        folder = root / f"exported_{graph}{name}"
         shutil.copytree(graphs[graph], folder)
         deploy = {
             "model": "model.pdmodel",
@@ -100,6 +99,11 @@ def describe(graphs: dict[str, Path], tmp_path: Path) -> Describe:
 
 
 @pytest.fixture
+def describe(graphs: dict[str, Path], tmp_path: Path) -> Describe:
+    return describe_in(tmp_path, graphs)
+
+
+@pytest.fixture(scope="session")
 def photo() -> Callable[[int, int, int], np.ndarray]:
     """Pictures (H, W, 3) RGB uint8 with large shapes and fine grain, another one for each number."""
 
