@@ -1,21 +1,25 @@
-"""A model that this process runs: pictures are decoded and answers encoded beside the network, which runs batches."""
+"""A model of this machine: pictures are decoded and answers encoded in threads, while its process runs batches."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 from predictor import Predictor
 
 from serving.batching import Batcher
 from serving.engine import Answer, Description, Job
 from serving.metrics import Metrics
 from serving.network import Network, Opened, Stopwatch
+from serving.process import Died, NetworkProcess, Size
+from serving.refusals import Refusal
 
+log = logging.getLogger("hrfamily")
 _BATCHES_IN_HAND = 3  # one being run, one being prepared and one being encoded; further jobs wait as files
-Size = tuple[int, int]
 
 
 class LocalEngine:
@@ -23,7 +27,7 @@ class LocalEngine:
 
     Args:
         name: of the model.
-        load: makes the predictor; called in the thread that will run it.
+        load: makes the predictor, in another process: it can be pickled.
         sizes: (height, width) to warm up with.
         pixels: of a batch, at most, unless it is a single picture.
         seconds: that a batch waits for pictures which are being prepared, at most.
@@ -45,9 +49,12 @@ class LocalEngine:
         self._load, self._sizes, self._pixels, self._seconds = load, sizes, pixels, seconds
         self._pool, self._metrics = pool, metrics
         self._thread = ThreadPoolExecutor(1, f"run {name}")
+        self._process: NetworkProcess | None = None
+        self._batcher: Batcher | None = None
 
     async def start(self) -> Description:
-        self._network = await asyncio.get_running_loop().run_in_executor(self._thread, self._loaded)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._start_process)
+        self._network = Network(self._process.ends, self.name)
         self._batcher = Batcher(self._run, self._most, self._seconds, self._thread)
         self._room = asyncio.Semaphore(_BATCHES_IN_HAND * self._network.description.batch)
         return self._network.description
@@ -61,19 +68,28 @@ class LocalEngine:
             return await self._beside(self._network.finish, job, opened, result)
 
     async def close(self) -> None:
-        if hasattr(self, "_batcher"):
+        if self._batcher:
             await self._batcher.close()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._stop_process)
         self._thread.shutdown(wait=False)
 
-    def _loaded(self) -> Network:
-        network = Network(self._load(), self.name)
-        for size in self._sizes:
-            network.warm_up(*size)
-        return network
+    def _start_process(self) -> None:
+        self._process = NetworkProcess(self._load, self._sizes)
 
-    def _run(self, batch: Sequence[Opened]) -> Sequence[Any]:
+    def _stop_process(self) -> None:
+        if self._process:
+            self._process.close()
+
+    def _run(self, batch: Sequence[Opened]) -> list[np.ndarray]:
         self._metrics.batch(self.name, len(batch))
-        return self._network.run(batch)
+        try:
+            return self._network.timed(batch, self._process.run)
+        except Died:
+            log.error("the process of %s died and is replaced", self.name)
+            self._stop_process()
+            self._start_process()
+            message = "the network's process died of this picture, of one beside it, or by accident"
+            raise Refusal(503, "network_died", message, {"Retry-After": "1"}) from None
 
     def _most(self, shape: tuple[int, ...]) -> int:
         return max(1, min(self._network.description.batch, self._pixels // self._network.pixels(shape)))

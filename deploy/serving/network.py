@@ -1,10 +1,10 @@
-"""A predictor cut into what may be done beside its network and what may not, from a job to its answer."""
+"""What is done beside a network: from a job to the network's input, and from its result to the answer."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -16,6 +16,8 @@ from preprocess import Prepared
 
 from serving import encoding
 from serving.engine import Answer, Description, Job
+
+Run = Callable[[Sequence[Prepared]], Sequence[np.ndarray]]
 
 
 @dataclass
@@ -33,7 +35,7 @@ class Opened:
 
 
 class Network:
-    """`open`, `run` and `finish`. All but `run` may be called from several threads at a time."""
+    """`open` and `finish` may be called from several threads at a time. `predictor` may lack its network."""
 
     def __init__(self, predictor: Predictor, name: str) -> None:
         exported, plan = predictor.exported, predictor.plan()
@@ -72,10 +74,10 @@ class Network:
         """Of an item of that shape."""
         return math.prod(shape) // self._predictor.exported.channels
 
-    def run(self, batch: Sequence[Opened]) -> Sequence[np.ndarray]:
-        """What the network gives for each, at most `description.batch` of one shape."""
+    def timed(self, batch: Sequence[Opened], run: Run) -> Sequence[np.ndarray]:
+        """What `run`, which is the predictor's or like it, gives for items of one shape."""
         begun = time.perf_counter()
-        results = self._predictor.run([item.prepared for item in batch])
+        results = run([item.prepared for item in batch])
         ended = time.perf_counter()
         for item in batch:
             item.milliseconds |= {"wait": 1000 * (begun - item.since), "run": 1000 * (ended - begun)}
@@ -94,12 +96,6 @@ class Network:
             content = encoding.labels(label, self.description)
         watch.lap("encode")
         return Answer(content, job.media_type, watch.milliseconds)
-
-    def warm_up(self, height: int, width: int) -> None:
-        """Run nothing of that size, alone and as a full batch."""
-        blank = np.zeros((height, width, self._predictor.exported.channels), np.uint8)
-        self._predictor.predict(blank)
-        self._predictor.warm_up(height, width)
 
 
 class Stopwatch:

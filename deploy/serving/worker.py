@@ -27,8 +27,9 @@ from uvicorn.config import STARTUP_FAILURE
 
 from serving import application
 from serving.limits import Limits
-from serving.local import LocalEngine, Size
+from serving.local import LocalEngine
 from serving.metrics import Metrics
+from serving.process import Size
 from serving.service import Service
 
 log = logging.getLogger("hrfamily")
@@ -62,22 +63,11 @@ class Settings:
 def build(settings: Settings) -> FastAPI:
     """The application, as uvicorn calls for it in a new process."""
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # pixels are limited on purpose, and to fewer
-    if settings.predictor["backend"] in ("paddle", "auto"):
-        _free_signals()
     metrics = Metrics()
     pool = ThreadPoolExecutor(max(2, machine.probe().cores), "beside")
     models = {name: _engine(name, settings, pool, metrics) for name in settings.folders}
     lifespan = partial(_lifespan, seconds=_DRAINING_PART * settings.drain_seconds)
     return application.create(models, settings.limits, api_key=settings.api_key, metrics=metrics, lifespan=lifespan)
-
-
-def _free_signals() -> None:
-    """Paddle takes SIGTERM and others when it is imported; what is set after that is kept."""
-    warnings.filterwarnings("ignore", "No ccache found")  # which it wants for compiling operators of one's own
-    with contextlib.suppress(ModuleNotFoundError):
-        import paddle
-
-        paddle.disable_signal_handler()
 
 
 def _engine(name: str, settings: Settings, pool: Executor, metrics: Metrics) -> LocalEngine:
