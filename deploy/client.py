@@ -35,7 +35,7 @@ from PIL import Image
 from tqdm import tqdm
 
 OUTPUTS = ("labels", "overlay", "json")
-API_KEY = "SEGMENT_API_KEY"  # environment variable: what is on a command line, all users of a machine can see
+KEY = "HRFAMILY_API_KEY"  # environment variable; what is on a command line, all users of a machine can see
 _SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "application/json": ".json"}
 _OF_ONE_PICTURE = (400, 413, 415, 422, 504)  # refusals that say nothing of the next picture
 _CONNECT_SECONDS = 5.0
@@ -98,20 +98,28 @@ class Client:
         Raises:
             UserError: no picture, no answer, or a refusal (ServerError).
         """
-        content, _ = self.fetch(image, model, output, opacity)
+        content, _ = self.fetch(image, model, output, opacity, lossless=True)
         if output == "json":
             return json.loads(content)
         with Image.open(io.BytesIO(content)) as decoded:
             return np.array(decoded)
 
     def fetch(
-        self, image: pictures.Picture, model: str | None = None, output: str = "labels", opacity: float = 0.4
+        self,
+        image: pictures.Picture,
+        model: str | None = None,
+        output: str = "labels",
+        opacity: float = 0.4,
+        *,
+        lossless: bool = False,
     ) -> tuple[bytes, str]:
-        """As `segment`, but the file as it came, and the suffix that it should have."""
+        """As `segment`, but the file as it came, and its suffix: an overlay is a JPEG, or PNG if `lossless`."""
         if output not in OUTPUTS:
             raise UserError(f"no output {output!r}; there are {', '.join(OUTPUTS)}")
         path = f"/v1/models/{quote(model or self.only_model(), safe='')}/segment"
-        response = self._ask("POST", path, data=_content(image), params={"output": output, "opacity": opacity})
+        headers = {"Accept": "image/png" if lossless else "*/*"}
+        params = {"output": output, "opacity": opacity}
+        response = self._ask("POST", path, data=_content(image), params=params, headers=headers)
         return response.content, _SUFFIXES.get(response.headers.get("Content-Type", "").partition(";")[0], ".bin")
 
     def only_model(self) -> str:
@@ -162,7 +170,7 @@ def parser() -> argparse.ArgumentParser:
     add("--opacity", type=float, default=0.4, help="of an overlay's colours, 0 to 1 (default: %(default)s)")
     add("--save-dir", type=Path, default=Path("output/segmented"), help="folder for results (default: %(default)s)")
     add("--concurrency", type=int, default=1, help="requests at the same time (default: %(default)s)")
-    add("--api-key", help=f"if the server wants one (default: the environment's {API_KEY}, which others cannot see)")
+    add("--api-key-file", type=Path, help=f"file with the server's key, if it wants one (default: {KEY}, or none)")
     add("--timeout", type=float, default=60.0, help="seconds the server may be silent (default: %(default)s)")
     add("--retries", type=int, default=10, help="further attempts while it is busy (default: %(default)s)")
     return made
@@ -171,8 +179,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     _check(args)
-    key = args.api_key or os.environ.get(API_KEY)
-    with Client(args.url, key, args.timeout, args.retries, args.concurrency) as client:
+    with Client(args.url, _key(args.api_key_file), args.timeout, args.retries, args.concurrency) as client:
         if not args.images:
             for entry in client.models():
                 print(f"{entry['name']:<24} {len(entry['classes'])} classes")
@@ -205,6 +212,15 @@ def _segment_all(client: Client, sources: list[pictures.Source], model: str, arg
         raise UserError(f"none of {len(sources)} pictures could be segmented: {left_out[0]}")
     print(f"{done} of {len(sources)} in {seconds:.1f} s ({done / seconds:.1f} a second) are in {folder}")
     return 1 if left_out else 0
+
+
+def _key(file: Path | None) -> str | None:
+    if file is None:
+        return os.environ.get(KEY)
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--api-key-file {file}: {getattr(error, 'strerror', None) or 'it is no text'}") from None
 
 
 def _sources(paths: Iterable[Path]) -> Iterator[pictures.Source]:
