@@ -1,0 +1,1 @@
+"""Timing exported networks, each in a process of its own."""

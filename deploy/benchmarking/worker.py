@@ -1,0 +1,179 @@
+"""One configuration in a process of its own, which runs when it is told to and is quiet when another one's turn comes.
+
+So its memory is its own, its runtime's threads meet no other runtime's, and a crash takes nothing else along.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pictures
+from errors import UserError
+from predictor import Predictor
+
+from benchmarking.configuration import Configuration
+from benchmarking.frames import Size
+
+STAGES = ("decode", "preprocess", "run", "postprocess")
+_QUIET, _IDLE = 0.02, 0.002  # seconds watched, and of the processor that a process at rest may still use in them
+_LONGEST_WAIT = 1.0
+
+
+class Worker:
+    """A configuration that is loaded, seen from the process that asks. Close it, or use it in a `with`.
+
+    Raises:
+        UserError: it cannot be loaded or run; this process says why, or has died.
+    """
+
+    def __init__(self, configuration: Configuration, files: Sequence[bytes], size: Size, batch: int) -> None:
+        spawning = multiprocessing.get_context("spawn")
+        self._title = configuration.title
+        self._connection, theirs = spawning.Pipe()
+        self._process = spawning.Process(target=_serve, args=(theirs, configuration, files, size, batch), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._answer()
+
+    def run(self, turn: int) -> dict[str, float]:
+        """Seconds of each stage of one batch; every turn has its own frames."""
+        return self._ask("run", turn)
+
+    def label(self, index: int) -> np.ndarray:
+        """The label map of that frame."""
+        return self._ask("label", index)
+
+    def state(self) -> dict[str, Any]:
+        """The plan it runs by, seconds that loading took, and the most memory that it has held, in MiB."""
+        return self._ask("state")
+
+    def close(self) -> None:
+        self._connection.close()
+        self._process.kill()
+        self._process.join()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, what: str, *arguments: object) -> Any:
+        self._connection.send((what, arguments))
+        return self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            problem, answer = self._connection.recv()
+        except (EOFError, ConnectionError):
+            self._process.join()
+            raise UserError(f"{self._title}: its process died ({_ending(self._process.exitcode)})") from None
+        if problem:
+            self.close()
+            raise UserError(f"{self._title}: {problem}")
+        return answer
+
+
+class _Bench:
+    """The same, seen from inside."""
+
+    def __init__(self, configuration: Configuration, files: Sequence[bytes], size: Size, batch: int) -> None:
+        begin = time.perf_counter()
+        sizes = [size] if configuration.tensorrt else []
+        self._predictor = Predictor(configuration.folder, batch=batch, sizes=sizes, **configuration.options())
+        self._load_seconds = time.perf_counter() - begin
+        self._files, self._batch = files, batch
+
+    def run(self, turn: int) -> dict[str, float]:
+        first = turn * self._batch
+        files = [self._files[(first + index) % len(self._files)] for index in range(self._batch)]
+        clock = [time.perf_counter()]
+        images = [pictures.decode(data, self._predictor.exported.channels) for data in files]
+        clock.append(time.perf_counter())
+        items = [self._predictor.prepare(image) for image in images]
+        clock.append(time.perf_counter())
+        results = self._predictor.run(items)
+        clock.append(time.perf_counter())
+        for result, item in zip(results, items):
+            self._predictor.answer(result, item)
+        clock.append(time.perf_counter())
+        return dict(zip(STAGES, np.diff(clock).tolist()))
+
+    def label(self, index: int) -> np.ndarray:
+        return self._predictor.predict(self._files[index])[0]
+
+    def state(self) -> dict[str, Any]:
+        plan = self._predictor.plan()
+        held = {"memory_mib": _peak_memory() / 2**20}
+        if plan["device"] != "cpu" and plan["backend"] == "paddle":
+            import paddle
+
+            held["gpu_memory_mib"] = paddle.device.cuda.max_memory_allocated(plan["device"]) / 2**20
+        return {"plan": plan, "load_seconds": self._load_seconds, **held}
+
+
+def _serve(connection: Connection, configuration: Configuration, *arguments: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks is interrupted as well, and ends this one
+    try:
+        _pin(configuration.threads)
+        bench = _Bench(configuration, *arguments)
+        connection.send((None, None))
+        while True:
+            what, given = connection.recv()
+            answer = getattr(bench, what)(*given)
+            _come_to_rest()
+            connection.send((None, answer))
+    except (EOFError, ConnectionError):  # no more questions
+        pass
+    except Exception as error:  # of any runtime, whatever its kind
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        connection.send((" ".join(reason.split()), None))
+
+
+def _pin(threads: int) -> None:
+    """Keep to as many cores, the same ones for every configuration, so that no thread moves and none shares a core."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    cores: dict[str, int] = {}
+    for processor in sorted(os.sched_getaffinity(0)):
+        siblings = Path(f"/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list")
+        cores.setdefault(siblings.read_text() if siblings.is_file() else str(processor), processor)
+    if threads <= len(cores):
+        os.sched_setaffinity(0, list(cores.values())[:threads])
+
+
+def _come_to_rest() -> None:
+    """Wait until the runtime's threads, which look for more work for a while, have gone to sleep."""
+    end = time.perf_counter() + _LONGEST_WAIT
+    while time.perf_counter() < end:
+        before = time.process_time()  # of all threads
+        time.sleep(_QUIET)
+        if time.process_time() - before < _IDLE:
+            return
+
+
+def _peak_memory() -> int:
+    """Bytes. What `getrusage` says would include the process that started this one."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) << 10
+    except (OSError, StopIteration):  # not Linux
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _ending(status: int | None) -> str:
+    if status is None or status >= 0:
+        return f"exit status {status}"
+    name = signal.Signals(-status).name
+    return f"{name}, perhaps of too little memory" if name == "SIGKILL" else name
