@@ -347,10 +347,9 @@ def test_a_server_with_a_key_which_then_is_gone(
     assert not page.element("key").is_displayed()
     with served(f"street={exported}", key=SECRET) as url:
         locked = Page(driver, url)
-        locked.wait(locked.element("key").is_displayed)
+        locked.wait_for_message("asks for a key")
         locked.element("secret").send_keys("wrong", Keys.ENTER)
-        locked.wait(lambda: len(locked.requests()) > 0)
-        locked.wait(locked.element("key").is_displayed)
+        locked.wait_for_message("not this server's key")
         locked.element("secret").clear()
         locked.element("secret").send_keys(SECRET, Keys.ENTER)
         locked.wait(locked.element("model").is_enabled)
