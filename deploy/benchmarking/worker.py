@@ -5,12 +5,13 @@ So its memory is its own, its runtime's threads meet no other runtime's, and a c
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ class Worker:
         self._title = configuration.title
         self._connection, theirs = spawning.Pipe()
         self._process = spawning.Process(target=_serve, args=(theirs, configuration, files, size, batch), daemon=True)
-        self._process.start()
+        with _uninterrupted():
+            self._process.start()
         theirs.close()
         self._answer()
 
@@ -122,7 +124,6 @@ class _Bench:
 
 
 def _serve(connection: Connection, configuration: Configuration, *arguments: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks is interrupted as well, and ends this one
     try:
         _pin(configuration.threads)
         bench = _Bench(configuration, *arguments)
@@ -137,6 +138,16 @@ def _serve(connection: Connection, configuration: Configuration, *arguments: Any
     except Exception as error:  # of any runtime, whatever its kind
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         connection.send((" ".join(reason.split()), None))
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes started within do not hear Ctrl-C, from their first line on: whoever started them ends them."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _pin(threads: int) -> None:

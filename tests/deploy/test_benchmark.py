@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -193,6 +194,31 @@ def test_a_process_that_dies_is_said(a_worker: Callable[[], worker.Worker]) -> N
         os.kill(one._process.pid, signal.SIGKILL)
         with pytest.raises(UserError, match="its process died .SIGKILL, perhaps of too little memory"):
             one.run(0)
+
+
+@pytest.mark.parametrize("shown", [r"benchmark: +0%", r" [1-9]\d*/"], ids=["while loading", "while running"])
+def test_ctrl_c_ends_it_and_leaves_no_process(describe: Describe, tmp_path: Path, shown: str) -> None:
+    script = [sys.executable, DEPLOY / "benchmark.py", describe(), "--size", "32x32", "--runs", "100000"]
+    said = tmp_path / "said"
+    with said.open("w") as stream:  # and a group of its own, as a terminal interrupts it
+        process = subprocess.Popen(script, stdout=stream, stderr=stream, start_new_session=True)
+    while not re.search(shown, said.read_text()):
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) == 130
+    assert "Traceback" not in said.read_text()
+    assert is_gone(process.pid)
+
+
+def is_gone(group: int) -> bool:
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def test_it_rests_when_all_threads_do() -> None:
