@@ -7,10 +7,11 @@ import io
 import json
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from serving.local import LocalEngine
 from serving.metrics import Metrics
 from serving.refusals import Refusal
 
-from tests.deploy.conftest import CHAINS_THAT_RESIZE, CLASSES, COLORS, NORMALIZE, Describe
+from tests.deploy.conftest import CHAINS_THAT_RESIZE, CLASSES, COLORS, NORMALIZE, Describe, describe_in
 from tests.deploy.http_tools import MEDIA_TYPES, decoded, encoded
 
 Photo = Callable[..., np.ndarray]
@@ -46,47 +47,74 @@ class Counted(Metrics):
         self.batches.append(size)
 
 
-def with_engine(
-    folder: Path, scenario: Callable[[LocalEngine, Counted], Awaitable[None]], batch: int = 4, pixels: int = 1 << 20
-) -> None:
-    """Run the scenario with a started engine, and close it."""
+class Hosted:
+    """A started engine and the loop it lives in."""
 
-    async def run(pool: ThreadPoolExecutor) -> None:
-        metrics = Counted()
+    def __init__(self, folder: Path, batch: int = 4, pixels: int = 1 << 20) -> None:
+        self.metrics, self.folder = Counted(), folder
+        self._loop, self._pool = asyncio.new_event_loop(), ThreadPoolExecutor(2)
         load = partial(Predictor, folder, device="cpu", threads=1, batch=batch)
-        engine = LocalEngine("street", load, sizes=[], pixels=pixels, seconds=0.2, pool=pool, metrics=metrics)
+        self.engine = LocalEngine(
+            "street", load, sizes=[], pixels=pixels, seconds=0.2, pool=self._pool, metrics=self.metrics
+        )
+
+    def run(self, scenario: Awaitable[Any]) -> Any:
+        return self._loop.run_until_complete(asyncio.wait_for(scenario, SECONDS))
+
+    def segment(self, data: bytes, *options: Any) -> Answer:
+        return self.run(self.engine.segment(Job(data, *options)))
+
+    def segment_all(self, pictures: Sequence[bytes]) -> list[Answer]:
+        async def scenario() -> list[Answer]:
+            return await asyncio.gather(*(self.engine.segment(Job(data)) for data in pictures))
+
+        self.metrics.batches.clear()
+        return self.run(scenario())
+
+    def __enter__(self) -> Hosted:
         try:
-            await engine.start()
-            await scenario(engine, metrics)
-        finally:
-            await engine.close()
+            self.run(self.engine.start())
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
 
-    with ThreadPoolExecutor(2) as pool:
-        asyncio.run(asyncio.wait_for(run(pool), SECONDS))
+    def __exit__(self, *_: object) -> None:
+        self.run(self.engine.close())
+        self._pool.shutdown()
+        self._loop.close()
 
 
-def test_answers_are_the_predictor_s(describe: Describe, photo: Photo) -> None:
-    folder = describe()
-    expected = Predictor(folder, device="cpu", threads=1)
-    pictures = {kind: encoded(photo(50, 70, number), kind) for number, kind in enumerate(MEDIA_TYPES)}
+@pytest.fixture(scope="module")
+def street(graphs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
+    """With the usual graph; it takes a process some seconds to load."""
+    with Hosted(describe_in(tmp_path_factory.mktemp("engine"), graphs)()) as hosted:
+        yield hosted
 
-    async def scenario(engine: LocalEngine, metrics: Counted) -> None:
-        for data in pictures.values():
-            label = expected.predict(data)[0]
-            answer = await engine.segment(Job(data))
-            with Image.open(io.BytesIO(answer.content)) as image:
-                assert image.mode == "P" and image.getpalette()[:15] == [part for color in COLORS for part in color]
-            np.testing.assert_array_equal(decoded(answer.content), label)
-            assert {"queue", "decode", "prepare", "wait", "run", "answer", "encode"} == set(answer.milliseconds)
-            _check_json(await engine.segment(Job(data, "json", media_type="application/json")), label)
-        drawn = await engine.segment(Job(pictures["PNG"], "overlay", 0.25, "image/png"))
-        label = expected.predict(pictures["PNG"])[0]
-        overlay = drawing.overlay(decoded(pictures["PNG"]), label, COLORS, 0.25)
-        np.testing.assert_array_equal(decoded(drawn.content), overlay)
-        jpeg = await engine.segment(Job(pictures["PNG"], "overlay", 0.25, "image/jpeg"))
-        assert jpeg.content[:2] == b"\xff\xd8" and decoded(jpeg.content).shape == overlay.shape
 
-    with_engine(folder, scenario)
+def predictor_of(folder: Path) -> Predictor:
+    return Predictor(folder, device="cpu", threads=1)
+
+
+def test_answers_are_the_predictor_s(street: Hosted, photo: Photo) -> None:
+    predictor = predictor_of(street.folder)
+    for number, kind in enumerate(MEDIA_TYPES):
+        data = encoded(photo(50, 70, number), kind)
+        label, answer = predictor.predict(data)[0], street.segment(data)
+        with Image.open(io.BytesIO(answer.content)) as image:
+            assert image.mode == "P" and image.getpalette()[:15] == [part for color in COLORS for part in color]
+        np.testing.assert_array_equal(decoded(answer.content), label)
+        assert {"queue", "decode", "prepare", "wait", "run", "answer", "encode"} == set(answer.milliseconds)
+        _check_json(street.segment(data, "json", 0.4, "application/json"), label)
+
+
+def test_overlays(street: Hosted, photo: Photo) -> None:
+    image = photo(50, 70)
+    drawn = street.segment(encoded(image), "overlay", 0.25, "image/png")
+    expected = drawing.overlay(image.copy(), predictor_of(street.folder).predict(image)[0], COLORS, 0.25)
+    np.testing.assert_array_equal(decoded(drawn.content), expected)
+    jpeg = street.segment(encoded(image), "overlay", 0.25, "image/jpeg")
+    assert jpeg.content[:2] == b"\xff\xd8" and decoded(jpeg.content).shape == image.shape
 
 
 def _check_json(answer: Answer, label: np.ndarray) -> None:
@@ -101,111 +129,81 @@ def _check_json(answer: Answer, label: np.ndarray) -> None:
     assert content["milliseconds"]["run"] > 0
 
 
-@pytest.mark.parametrize("chain", CHAINS_THAT_RESIZE)
-def test_graphs_that_end_in_logits_and_resize(describe: Describe, photo: Photo, chain: str) -> None:
-    folder = describe("none", transforms=CHAINS_THAT_RESIZE[chain])
-    data = encoded(photo(90, 120))
-
-    async def scenario(engine: LocalEngine, metrics: Counted) -> None:
-        label = decoded((await engine.segment(Job(data))).content)
-        np.testing.assert_array_equal(label, Predictor(folder, device="cpu", threads=1).predict(data)[0])
-
-    with_engine(folder, scenario)
-
-
-def test_requests_at_the_same_time_share_batches(describe: Describe, photo: Photo) -> None:
-    folder = describe()
+def test_requests_at_the_same_time_share_batches(street: Hosted, photo: Photo) -> None:
     pictures = [encoded(photo(40 + 8 * (number % 2), 60, number)) for number in range(16)]
+    predictor = predictor_of(street.folder)
+    for data, answer in zip(pictures, street.segment_all(pictures)):
+        np.testing.assert_array_equal(decoded(answer.content), predictor.predict(data)[0])
+    batches = street.metrics.batches
+    assert sum(batches) == 16 and max(batches) == 4 and len(batches) <= 8
 
-    async def scenario(engine: LocalEngine, metrics: Counted) -> None:
-        answers = await asyncio.gather(*(engine.segment(Job(data)) for data in pictures))
-        predictor = Predictor(folder, device="cpu", threads=1)
-        for data, answer in zip(pictures, answers):
-            np.testing.assert_array_equal(decoded(answer.content), predictor.predict(data)[0])
-        assert sum(metrics.batches) == 16 and max(metrics.batches) == 4 and len(metrics.batches) <= 8
 
-    with_engine(folder, scenario)
+def test_cancelled_jobs_are_not_run(street: Hosted, photo: Photo) -> None:
+    data = encoded(photo(400, 400))
+
+    async def scenario() -> None:
+        jobs = [asyncio.ensure_future(street.engine.segment(Job(data))) for _ in range(30)]
+        await asyncio.wait(jobs[:1])
+        for job in jobs[12:]:  # more than are prepared ahead of the network
+            job.cancel()
+        await asyncio.wait(jobs)
+
+    street.metrics.batches.clear()
+    street.run(scenario())
+    assert 12 <= sum(street.metrics.batches) <= 20
+    assert street.segment(data).media_type == "image/png"
+
+
+def test_a_process_that_dies_is_replaced(street: Hosted, photo: Photo) -> None:
+    data, first = encoded(photo(40, 60)), street.engine._process.pid
+    before = street.segment(data)
+    os.kill(first, signal.SIGTERM)  # which may come to all processes of a service at a time, and ends none of these
+    assert street.segment(data).content == before.content
+    os.kill(first, signal.SIGKILL)
+    with pytest.raises(Refusal) as caught:
+        street.segment(data)
+    assert (caught.value.status, caught.value.reason) == (503, "network_died")
+    assert street.segment(data).content == before.content
+    assert street.engine._process.pid != first
+
+
+def test_graphs_that_end_in_logits_and_resize(describe: Describe, photo: Photo) -> None:
+    folder = describe("none", transforms=CHAINS_THAT_RESIZE["ResizeByShort"])
+    data = encoded(photo(90, 120))
+    with Hosted(folder) as hosted:
+        np.testing.assert_array_equal(decoded(hosted.segment(data).content), predictor_of(folder).predict(data)[0])
 
 
 def test_batches_of_large_pictures_are_smaller(describe: Describe, photo: Photo) -> None:
-    pictures = [encoded(photo(64, 64, number)) for number in range(6)]
-
-    async def scenario(engine: LocalEngine, metrics: Counted) -> None:
-        await asyncio.gather(*(engine.segment(Job(data)) for data in pictures))
-        assert max(metrics.batches) == 2
-
-    with_engine(describe(), scenario, pixels=2 * 64 * 64 + 5)
+    with Hosted(describe(), pixels=2 * 64 * 64 + 5) as hosted:
+        hosted.segment_all([encoded(photo(64, 64, number)) for number in range(6)])
+        assert max(hosted.metrics.batches) == 2
 
 
 def test_a_fixed_batch_is_filled(describe: Describe, photo: Photo) -> None:
-    folder = describe("fixed")
-
-    async def scenario(engine: LocalEngine, metrics: Counted) -> None:
-        data = encoded(photo(64, 96))
-        label = decoded((await engine.segment(Job(data))).content)
-        np.testing.assert_array_equal(label, Predictor(folder, device="cpu", threads=1).predict(data)[0])
+    folder, data = describe("fixed"), encoded(photo(64, 96))
+    with Hosted(folder, batch=1) as hosted:
+        np.testing.assert_array_equal(decoded(hosted.segment(data).content), predictor_of(folder).predict(data)[0])
         with pytest.raises(UserError, match="64x96"):
-            await engine.segment(Job(encoded(photo(64, 64))))
-
-    with_engine(folder, scenario, batch=1)
+            hosted.segment(encoded(photo(64, 64)))
 
 
 def test_bad_pictures_are_said_without_a_path(describe: Describe, photo: Photo) -> None:
     folder = describe(transforms=[{"type": "Padding", "target_size": [64, 64]}, NORMALIZE])
     jpeg = encoded(photo(60, 60), "JPEG")
-
-    async def scenario(engine: LocalEngine, metrics: Counted) -> None:
+    with Hosted(folder) as hosted:
         for data, words in ((jpeg[:-900], "damaged"), (encoded(photo(60, 80)), "greater than 64x64")):
             with pytest.raises(UserError, match=words) as caught:
-                await engine.segment(Job(data))
+                hosted.segment(data)
             assert str(folder.parent) not in str(caught.value) and "/" not in str(caught.value)
-        assert (await engine.segment(Job(jpeg))).media_type == "image/png"
-
-    with_engine(folder, scenario)
-
-
-def test_cancelled_jobs_are_not_run(describe: Describe, photo: Photo) -> None:
-    data = encoded(photo(400, 400))
-
-    async def scenario(engine: LocalEngine, metrics: Counted) -> None:
-        jobs = [asyncio.ensure_future(engine.segment(Job(data))) for _ in range(10)]
-        await asyncio.wait(jobs[:1])
-        for job in jobs[2:]:
-            job.cancel()
-        await asyncio.wait(jobs)
-        assert sum(metrics.batches) <= 4
-        assert (await engine.segment(Job(data))).media_type == "image/png"
-
-    with_engine(describe(), scenario, batch=1)
-
-
-def test_a_process_that_dies_is_replaced(describe: Describe, photo: Photo) -> None:
-    data = encoded(photo(40, 60))
-
-    async def scenario(engine: LocalEngine, metrics: Counted) -> None:
-        before = await engine.segment(Job(data))
-        first = engine._process.pid
-        os.kill(first, signal.SIGTERM)  # which may come to all processes of a service at a time, and ends none of these
-        assert (await engine.segment(Job(data))).content == before.content
-        os.kill(first, signal.SIGKILL)
-        with pytest.raises(Refusal) as caught:
-            await engine.segment(Job(data))
-        assert (caught.value.status, caught.value.reason) == (503, "network_died")
-        assert (await engine.segment(Job(data))).content == before.content
-        assert engine._process.pid != first
-
-    with_engine(describe(), scenario)
+        assert hosted.segment(jpeg).media_type == "image/png"
 
 
 def test_models_that_cannot_be_loaded(describe: Describe) -> None:
     folder = describe()
     (folder / "model.pdiparams").write_bytes(b"damaged")
-
-    async def scenario(engine: LocalEngine, metrics: Counted) -> None:
-        raise AssertionError("it was loaded")
-
-    with pytest.raises(UserError, match="cannot load it"):
-        with_engine(folder, scenario)
+    with pytest.raises(UserError, match="cannot load it"), Hosted(folder):
+        pass
 
 
 def test_more_classes_than_a_palette_has() -> None:
