@@ -77,10 +77,9 @@ def _batches(predictor: Predictor, images: Sequence[Picture]) -> Iterator[list[P
 def _picture(height: int, width: int, channels: int, number: int) -> np.ndarray:
     """(H, W, channels) uint8: large shapes and fine grain, another picture for each number."""
     random = np.random.default_rng(number)
-    shapes = (
-        random.integers(0, 256, (-(-height // 16), -(-width // 16), channels)).repeat(16, axis=0).repeat(16, axis=1)
-    )
-    return (shapes[:height, :width] + random.integers(-20, 21, (height, width, channels))).clip(0, 255).astype(np.uint8)
+    coarse = random.integers(0, 256, (-(-height // 16), -(-width // 16), channels))
+    shapes = coarse.repeat(16, axis=0).repeat(16, axis=1)[:height, :width]
+    return (shapes + random.integers(-20, 21, shapes.shape)).clip(0, 255).astype(np.uint8)
 
 
 def _compared(items: Sequence[Prepared], expected: np.ndarray, found: np.ndarray, output: str) -> Compared:
