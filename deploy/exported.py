@@ -30,6 +30,9 @@ class Exported:
         transforms: what evaluation does to an image, in PaddleSeg's words.
         input_shape: (N, C, H, W), -1 where open.
         output: what the graph ends in, "labels", "probabilities" or "logits".
+        takes_pictures: the graph takes (N, H, W, C) of 0..255 and normalises them itself.
+        dtype: of the graph's input, "float32", or "uint8" of pictures that nothing resizes before.
+        native: its logits are at the network's own stride, and their bilinear resize is left to whoever runs it.
         class_names, class_colors: one each per class, RGB; "class 0", "class 1", … where the description has none.
     """
 
@@ -40,6 +43,9 @@ class Exported:
     transforms: tuple[Mapping[str, Any], ...]
     input_shape: tuple[int, int, int, int]
     output: str
+    takes_pictures: bool
+    dtype: str
+    native: bool
     class_names: tuple[str, ...]
     class_colors: tuple[Color, ...]
 
@@ -50,6 +56,10 @@ class Exported:
     @property
     def channels(self) -> int:
         return self.input_shape[1]
+
+    def input_of(self, batch: int, height: int, width: int) -> list[int]:
+        """The graph's own order of these extents."""
+        return [batch, height, width, self.channels] if self.takes_pictures else [batch, self.channels, height, width]
 
     def digest(self) -> str:
         """A hash of graph and weights: what was compiled for one network is of no use to another."""
@@ -86,6 +96,9 @@ def read(folder: str | Path) -> Exported:
         transforms=_transforms(deploy, description),
         input_shape=_input_shape(deploy, description),
         output=_output(deploy, description),
+        takes_pictures=_choice(deploy, "input_layout", ("NCHW", "NHWC"), description) == "NHWC",
+        dtype=_choice(deploy, "input_dtype", ("float32", "uint8"), description),
+        native=_choice(deploy, "output_size", ("image", "native"), description) == "native",
         class_names=names,
         class_colors=colors,
     )
@@ -149,6 +162,14 @@ def _output(deploy: Mapping[str, Any], description: Path) -> str:
     if found not in MEANINGS:
         raise UserError(f"{description}: output_op is {found!r}; write what the graph ends in: {', '.join(MEANINGS)}")
     return MEANINGS[found]
+
+
+def _choice(deploy: Mapping[str, Any], key: str, options: tuple[str, ...], description: Path) -> str:
+    """One of the options, the first where the description says nothing, as PaddleSeg's."""
+    value = deploy.get(key, options[0])
+    if value not in options:
+        raise UserError(f"{description}: {key} is {value!r}; there are {', '.join(options)}")
+    return value
 
 
 def _classes(deploy: Mapping[str, Any], description: Path) -> tuple[tuple[str, ...], tuple[Color, ...]]:

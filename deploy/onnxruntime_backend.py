@@ -15,7 +15,7 @@ class OnnxRuntimeBackend:
         self._input = session.get_inputs()[0].name
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """(N, C, h, w) float32 -> what the graph ends in."""
+        """A batch as the graph takes it -> what the graph ends in."""
         return self._session.run(None, {self._input: batch})[0]
 
     def clone(self) -> OnnxRuntimeBackend:

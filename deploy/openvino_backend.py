@@ -8,18 +8,23 @@ import numpy as np
 
 
 class OpenVinoBackend:
-    """A compiled graph and a request of its own; clones share the graph."""
+    """A compiled graph and a request of its own; clones share the graph. `constants` are further inputs of it."""
 
-    def __init__(self, compiled: Any) -> None:
+    def __init__(self, compiled: Any, constants: dict[str, Any]) -> None:
         self._compiled = compiled
+        self._constants = constants
         self._request = compiled.create_infer_request()
+        for name, tensor in constants.items():
+            self._request.set_tensor(name, tensor)
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """(N, C, h, w) float32 -> what the graph ends in."""
-        return self._request.infer([batch])[0].copy()  # the next request writes where this result lies
+        """A batch as the graph takes it -> what the graph ends in."""
+        return self._request.infer({0: batch}, share_inputs=True)[
+            0
+        ].copy()  # the next request writes where this result lies
 
     def clone(self) -> OpenVinoBackend:
-        return OpenVinoBackend(self._compiled)
+        return OpenVinoBackend(self._compiled, self._constants)
 
 
 def load(plan: dict[str, Any]) -> OpenVinoBackend:
@@ -33,4 +38,27 @@ def load(plan: dict[str, Any]) -> OpenVinoBackend:
         "INFERENCE_PRECISION_HINT": "bf16" if plan["precision"] == "bf16" else "f32",
         "PERFORMANCE_HINT": "LATENCY",
     }
-    return OpenVinoBackend(core.compile_model(core.read_model(plan["model"]), "CPU", settings))
+    model = core.read_model(plan["model"])
+    constants = _constants_as_inputs(model) if plan["precision"] == "bf16" else {}
+    return OpenVinoBackend(core.compile_model(model, "CPU", settings), constants)
+
+
+def _constants_as_inputs(model: Any) -> dict[str, Any]:
+    """Make inputs of constants that a map is multiplied by from the left, and say what to put there.
+
+    OpenVINO multiplies by such a constant in float32 alone, converting the map to it and back.
+    """
+    from openvino import Tensor, opset13
+
+    found = {}
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "MatMul" or node.input_value(0).get_node().get_type_name() != "Constant":
+            continue
+        constant = node.input_value(0).get_node()
+        parameter = opset13.parameter(constant.get_output_shape(0), constant.get_element_type())
+        name = f"constant_{len(found)}"
+        parameter.output(0).get_tensor().set_names({name})
+        node.input(0).replace_source_output(parameter.output(0))
+        model.add_parameters([parameter])
+        found[name] = Tensor(constant.data.copy())
+    return found

@@ -21,7 +21,7 @@ class PaddleBackend:
         self._output = predictor.get_output_handle(predictor.get_output_names()[0])
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """(N, C, h, w) float32 -> what the graph ends in."""
+        """A batch as the graph takes it -> what the graph ends in."""
         self._input.reshape(batch.shape)
         self._input.copy_from_cpu(batch)
         self._predictor.run()
@@ -44,10 +44,10 @@ def load(plan: dict[str, Any]) -> PaddleBackend:
     if "collect" in engine["steps"]:
         config = configured(inference.Config, {**plan, "precision": "fp32", "tensorrt": None})
         config.collect_shape_range_info(engine["shape_file"])
-        _run_at(PaddleBackend(inference.create_predictor(config)), engine["made_for"]["shapes"])
+        _run_at(PaddleBackend(inference.create_predictor(config)), plan)
     backend = PaddleBackend(inference.create_predictor(configured(inference.Config, plan)))
     if "build" in engine["steps"]:
-        _run_at(backend, engine["made_for"]["shapes"])
+        _run_at(backend, plan)
         Path(engine["built"]).touch()
     return backend
 
@@ -129,6 +129,6 @@ def _configure_tensorrt(config: Any, engine: dict[str, Any], precision: Any) -> 
     config.enable_tuned_tensorrt_dynamic_shape(engine["shape_file"], True)
 
 
-def _run_at(backend: PaddleBackend, shapes: list[list[int]]) -> None:
-    for shape in shapes:
-        backend.run(np.zeros(shape, np.float32))
+def _run_at(backend: PaddleBackend, plan: dict[str, Any]) -> None:
+    for shape in plan["tensorrt"]["made_for"]["shapes"]:
+        backend.run(np.zeros(shape, plan["input_dtype"]))

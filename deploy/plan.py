@@ -78,6 +78,8 @@ def make(exported: Exported, options: Options, machine: Machine) -> Plan:
         "precision": options.precision,
         "batch": _batch(exported, options),
         "input_shape": list(exported.input_shape),
+        "input": "pictures" if exported.takes_pictures else "planes",
+        "input_dtype": exported.dtype,
         "output": exported.output,
         "threads": options.threads or machine.cores,
     }
@@ -224,13 +226,13 @@ def _tensorrt(exported: Exported, options: Options, device: str, machine: Machin
 
 def _shapes(exported: Exported, options: Options) -> list[list[int]]:
     """The input shapes that an engine is tuned between, the smallest and the largest."""
-    batch, channels, height, width = exported.input_shape
+    batch, _, height, width = exported.input_shape
     sizes = sorted({tuple(size) for size in options.sizes}) or [(height, width)]
     if height != -1 and width != -1:
         sizes = [(height, width)]
     elif not options.sizes:
         raise UserError("TensorRT: this graph's height and width are open; give the sizes it will see, as 512x1024")
     batches = sorted({1, options.batch}) if batch == -1 else [batch]
-    least = [batches[0], channels, min(h for h, _ in sizes), min(w for _, w in sizes)]
-    most = [batches[-1], channels, max(h for h, _ in sizes), max(w for _, w in sizes)]
+    least = exported.input_of(batches[0], min(h for h, _ in sizes), min(w for _, w in sizes))
+    most = exported.input_of(batches[-1], max(h for h, _ in sizes), max(w for _, w in sizes))
     return [least] if least == most else [least, most]

@@ -11,6 +11,7 @@ import copy
 import importlib
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +22,8 @@ import numpy as np
 import pictures
 import plan
 from errors import UserError
-from preprocess import Pipeline, Prepared, best_of, labels_back, planes_back
+from postprocess import labels_back, labels_of, planes_back
+from preprocess import Pipeline, Prepared, Step
 
 OUTPUTS = ("labels", "probabilities", "logits")
 _OF = {
@@ -69,10 +71,16 @@ class Predictor:
     ) -> None:
         options = plan.Options(device, precision, threads, backend, batch, tensorrt, sizes, gpu_memory_mb, cache)
         self.exported = exported.read(folder)
-        self.pipeline = Pipeline(self.exported.transforms, self.exported.channels, self.exported.description)
+        self.pipeline = Pipeline(
+            self.exported.transforms,
+            self.exported.channels,
+            self.exported.description,
+            self.exported.dtype if self.exported.takes_pictures else None,
+        )
         self._plan = plan.make(self.exported, options, machine.probe())
         self._backend: Backend = _load(self._plan)
         self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(self._plan["threads"], "strips")
 
     def plan(self) -> plan.Plan:
         """The configuration in use: backend, device, precision, threads, passes and the rest, and notes on them."""
@@ -127,7 +135,7 @@ class Predictor:
             UserError: it cannot be read, or does not fit a transform or the graph's shape.
         """
         item = self.pipeline(pictures.decode(image, self.exported.channels))
-        expected, found = self.exported.input_shape[2:], item.planes.shape[1:]
+        expected, found = self.exported.input_shape[2:], self._size(item)
         if any(fixed not in (-1, given) for fixed, given in zip(expected, found)):
             raise UserError(
                 f"an image comes to {found[0]}x{found[1]} (height x width) and this graph takes "
@@ -155,9 +163,10 @@ class Predictor:
         """One image's part of what `run` returned, as `predict` gives it: (H, W) or (K, H, W) at the image's size."""
         if self.exported.output == "labels":
             return np.ascontiguousarray(labels_back(result.astype(_label_type(int(result.max()) + 1)), item.steps))
+        steps = [*item.steps, Step("resize", *self._size(item))] if self.exported.native else item.steps
         if output == "labels":
-            return self._labels(result, item)
-        planes = np.stack(list(planes_back(result, item.steps)))
+            return self._labels(result, steps)
+        planes = np.stack(list(planes_back(result, steps)))
         return planes if output == self.exported.output else _softmax(planes)
 
     def check_output(self, output: str) -> None:
@@ -169,13 +178,16 @@ class Predictor:
             op = "none" if output == "logits" else "softmax"
             raise UserError(f"{output} of a graph that ends in {ends_in}: export with --output_op {op}")
 
-    def _labels(self, planes: np.ndarray, item: Prepared) -> np.ndarray:
+    def _size(self, item: Prepared) -> tuple[int, int]:
+        return item.planes.shape[:2] if self.exported.takes_pictures else item.planes.shape[1:]
+
+    def _labels(self, planes: np.ndarray, steps: Sequence[Step]) -> np.ndarray:
         if len(planes) == 1:
             raise UserError('this network has one plane and no classes; ask for output="logits"')
-        if self.exported.output == "probabilities" and item.steps:
+        if self.exported.output == "probabilities" and steps:
             # Logits but for a constant at each pixel: what is interpolated between them has evaluation's greatest.
             planes = np.log(np.maximum(planes, np.finfo(np.float32).tiny))
-        return best_of(planes_back(planes, item.steps), _label_type(len(planes)))
+        return labels_of(planes, steps, self._threads, self._plan["threads"])
 
 
 def _load(chosen: plan.Plan) -> Backend:

@@ -1,13 +1,13 @@
-"""An image the way evaluation saw it, and the network's answer back at the image's size.
+"""An image the way evaluation saw it.
 
-Both follow PaddleSeg's transforms to the last bit: an image becomes float32 before it is resized, and normalising is
+PaddleSeg's transforms are followed to the last bit: an image becomes float32 before it is resized, and normalising is
 done in float64 and rounded once. Bytes that are normalised as they are go through a table of the 256 results.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +34,12 @@ class Step(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What the network takes: planes (C, h, w) float32, and the steps that lead back to the image's size."""
+    """What the network takes, and the way back.
+
+    Attributes:
+        planes: (C, h, w) float32 or, for a graph that takes pictures, (h, w, C) uint8 or float32 of 0..255.
+        steps: the changes of size that lead back to the image's.
+    """
 
     planes: np.ndarray
     steps: list[Step]
@@ -47,14 +52,18 @@ class Pipeline:
         transforms: entries as {"type": "Resize", "target_size": [512, 512]}.
         channels: of the network's input.
         source: the file they stand in, for messages.
+        pictures: leave channels last, for a graph that takes pictures; None for one that takes planes, else the dtype.
 
     Raises:
         UserError: a transform that evaluation cannot have, or with values that make no sense.
     """
 
-    def __init__(self, transforms: Sequence[Mapping[str, Any]], channels: int, source: Path) -> None:
+    def __init__(
+        self, transforms: Sequence[Mapping[str, Any]], channels: int, source: Path, pictures: str | None = None
+    ) -> None:
         self.channels = channels
         self.source = source
+        self.pictures = pictures
         self.transforms = [_build(entry, channels, source) for entry in transforms]
 
     @property
@@ -79,47 +88,11 @@ class Pipeline:
                 raise UserError(f"{self.source}: {type(transform).__name__}: {error}") from None
             if image.shape[:2] != before:
                 steps.append(Step(transform.undone_as, *before))
+        if self.pictures:
+            image = image.astype(self.pictures, copy=False)
+            return Prepared(np.ascontiguousarray(image.reshape(*image.shape[:2], self.channels)), steps)
         image = image.astype(np.float32, copy=False)
         return Prepared(np.stack(cv2.split(image)) if image.ndim == 3 else image[None], steps)
-
-
-def labels_back(label: np.ndarray, steps: Sequence[Step]) -> np.ndarray:
-    """A label map (h, w) of the network's size at the image's size: the nearest one, in float32 as Paddle finds it."""
-    for step in reversed(steps):
-        if step.kind == "padding":
-            label = label[: step.height, : step.width]
-        elif label.shape != (step.height, step.width):
-            label = label[_nearest(label.shape[0], step.height)[:, None], _nearest(label.shape[1], step.width)]
-    return label
-
-
-def planes_back(planes: np.ndarray, steps: Sequence[Step]) -> Iterator[np.ndarray]:
-    """Planes (K, h, w), such as logits, one by one at the image's size (H, W), bilinearly."""
-    return (_plane_back(plane, steps) for plane in planes)
-
-
-def best_of(planes: Iterator[np.ndarray], dtype: type) -> np.ndarray:
-    """(H, W) number of the greatest plane, the first where several are. Holds two planes at a time, not all."""
-    best = next(planes).copy()
-    label = np.zeros(best.shape, dtype)
-    for index, plane in enumerate(planes, start=1):
-        label[plane > best] = index
-        np.maximum(best, plane, out=best)
-    return label
-
-
-def _plane_back(plane: np.ndarray, steps: Sequence[Step]) -> np.ndarray:
-    for step in reversed(steps):
-        if step.kind == "padding":
-            plane = plane[: step.height, : step.width]
-        elif plane.shape != (step.height, step.width):
-            plane = cv2.resize(np.ascontiguousarray(plane), (step.width, step.height), interpolation=cv2.INTER_LINEAR)
-    return plane
-
-
-def _nearest(size: int, target: int) -> np.ndarray:
-    ratio = np.float32(size) / np.float32(target)
-    return np.minimum((np.arange(target, dtype=np.float32) * ratio).astype(np.int64), size - 1)
 
 
 def _build(entry: Mapping[str, Any], channels: int, source: Path) -> Callable[[np.ndarray], np.ndarray]:

@@ -180,10 +180,10 @@ class Transition(nn.Layer):
         return path(feats[stride])
 
     def _rejoin(self, up: paddle.Tensor, skip: paddle.Tensor) -> paddle.Tensor:
-        up = _resize(up, skip, self.style)
         if self.fusion == "A":
-            return F.relu(up + skip)
-        return paddle.concat([halve_channels(up), halve_channels(skip)], axis=1)
+            return F.relu(_resize(up, skip, self.style) + skip)
+        up = _resize(halve_channels(up), skip, self.style)  # channels first: half as much is resized
+        return paddle.concat([up, halve_channels(skip)], axis=1)
 
 
 class MultiResNet(nn.Layer):

@@ -2,8 +2,10 @@
 
     hrfamily export --config quickstart.yml --model_path output/best_model/model.pdparams --save_dir output/exported
     hrfamily export --config … --model_path … --input_shape 1 3 512 1024 --output_op softmax
+    hrfamily export --config … --model_path … --input_shape 1 3 512 1024 --fast
 
-Writes model.pdmodel, model.pdiparams and deploy.yaml (transforms, shape, output, class names and colours).
+Writes model.pdmodel, model.pdiparams and deploy.yaml (transforms, shape, output, class names and colours). PaddleSeg's
+own deploy scripts read them; with --fast it is the form that runs fastest, for this project's deploy/ alone.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import argparse
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -43,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the graph ends in: int32 labels (default), probabilities, or logits, also called none; of a network "
         "of depth, metres (none) alone",
     )
+    parser.add_argument(
+        "--fast",
+        action="store_true",
+        help="pictures of 0..255 in, normalised in the graph, logits at the network's own stride out, and the exact "
+        "rewrite of its head that runs fastest; deploy/ makes the same label map of them (default: off)",
+    )
     parser.add_argument("--for_fd", action="store_true", help="name the files inference.* as FastDeploy expects")
     parser.add_argument("--opts", nargs="+", help="change values of the config, as key=value")
 
@@ -55,23 +63,32 @@ def run(args: argparse.Namespace) -> None:
     from paddle_hrfamily.host import registry, settings, trained
     from paddle_hrfamily.host.classes import class_table
     from paddle_hrfamily.host.exporting import static_graph
+    from paddle_hrfamily.host.exporting.fast import from_pictures
 
+    _check_fast(args)
     registry.register()
     config = settings.load(args.config, opts=args.opts)
     _, model = trained.network(config, trained.weights_file(args.model_path))
     of_depth = trained.is_of_depth(model)
     shape = _input_shape(args.input_shape, settings.in_channels(config))
-    output = _output(args.output_op, of_depth)
+    output = "none" if args.fast else _output(args.output_op, of_depth)
     stem, description = ("inference", "inference.yml") if args.for_fd else ("model", "deploy.yaml")
 
     with tempfile.TemporaryDirectory() as folder:
         prefix = Path(folder) / stem
-        compared = static_graph.save(model, shape, output, prefix)
         deploy = _deploy_description(config, stem, shape, output, class_table(config.dic))
+        if args.fast:
+            mean, std = _take_normalize(deploy["Deploy"])
+            compared = from_pictures.save(model, shape, mean, std, deploy["Deploy"]["input_dtype"], prefix)
+            deploy["Deploy"]["output_size"] = "native" if from_pictures.is_native(model) else "image"
+        else:
+            compared = static_graph.save(model, shape, output, prefix)
         (Path(folder) / description).write_text(yaml.safe_dump(deploy, sort_keys=False, allow_unicode=True))
         _install(Path(folder), Path(args.save_dir))
     meaning = "metres" if of_depth else "logits"
-    for line in _signature(shape, output, len(deploy["Deploy"]["class_names"]), meaning):
+    classes = len(deploy["Deploy"]["class_names"])
+    signature = _fast_signature(shape, deploy["Deploy"]) if args.fast else _signature(shape, output, classes, meaning)
+    for line in signature:
         print(line)
     print(f"the written graph computes what the network does, compared at {' and '.join(compared)}")
     print(f"{stem}.pdmodel, {stem}.pdiparams and {description} are in {args.save_dir}")
@@ -82,6 +99,32 @@ def _output(asked: str | None, of_depth: bool) -> str:
     if of_depth and output != "none":
         raise UserError(f"--output_op {asked}: this network answers in metres, without classes; leave it out")
     return output
+
+
+def _check_fast(args: argparse.Namespace) -> None:
+    if args.fast and args.output_op not in (None, "none", "logits"):
+        raise UserError(
+            f"--output_op {args.output_op}: --fast ends in logits, of which deploy/ makes all; leave it out"
+        )
+    if args.fast and args.for_fd:
+        raise UserError("--for_fd: FastDeploy does not read what --fast writes; leave one out")
+
+
+def _take_normalize(deploy: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """Take Normalize out of the description, as it goes into the graph; what is left decides what pictures are.
+
+    Raises:
+        UserError: it is not the last of the transforms.
+    """
+    *before, last = deploy["transforms"] or [{}]
+    if last.get("type") != "Normalize" or any(entry["type"] == "Normalize" for entry in before):
+        names = [entry.get("type") for entry in deploy["transforms"]]
+        raise UserError(
+            f"--fast puts Normalize into the graph: it must come last in val_dataset.transforms, not {names}"
+        )
+    # Evaluation resizes and pads in float32: such pictures are no longer bytes.
+    deploy.update(transforms=before, input_layout="NHWC", input_dtype="float32" if before else "uint8")
+    return last.get("mean", [0.5]), last.get("std", [0.5])
 
 
 def _input_shape(asked: list[int] | None, in_channels: int) -> list[int]:
@@ -118,6 +161,15 @@ def _signature(shape: list[int], output: str, num_classes: int, planes_are: str)
     return (
         f"input   float32 ({batch}, {channels}, {height}, {width}), normalised as deploy.yaml's transforms say",
         f"output  ({batch}, {planes}{height}, {width}), {meaning}",
+    )
+
+
+def _fast_signature(shape: list[int], deploy: dict[str, Any]) -> tuple[str, str]:
+    batch, channels, height, width = ("?" if extent == -1 else extent for extent in shape)
+    size = "at the network's own stride" if deploy["output_size"] == "native" else f"{height}, {width}"
+    return (
+        f"input   {deploy['input_dtype']} ({batch}, {height}, {width}, {channels}), RGB of 0..255",
+        f"output  ({batch}, {len(deploy['class_names'])}, {size}), float32 logits",
     )
 
 

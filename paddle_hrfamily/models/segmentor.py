@@ -43,7 +43,11 @@ class Segmentor(nn.Layer):
         load_pretrained(self, type(backbone).__name__, getattr(backbone, "variant", ""), pretrained, part="auto")
 
     def forward(self, image: paddle.Tensor) -> list[paddle.Tensor]:
-        return [resize_as(logits, image, self.align_corners) for logits in self.head(self.backbone(image))]
+        return [resize_as(logits, image, self.align_corners) for logits in self.native_logits(image)]
+
+    def native_logits(self, image: paddle.Tensor) -> list[paddle.Tensor]:
+        """What `forward` returns, before it is resized: (N, num_classes, h, w)."""
+        return self.head(self.backbone(image))
 
 
 def pools_channels(backbone: nn.Layer) -> bool:

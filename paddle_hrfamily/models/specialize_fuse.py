@@ -85,8 +85,12 @@ class SpecializeFuse(Segmentor):
         self.threshold = threshold
 
     def forward(self, image: paddle.Tensor) -> list[paddle.Tensor]:
-        logits = self.head(self.backbone(_to_multiple(image, self.strides[-1], self.align_corners)))
+        logits = self.native_logits(image)
         return logits if self.training else [resize_as(logits[0], image, self.align_corners)]
+
+    def native_logits(self, image: paddle.Tensor) -> list[paddle.Tensor]:
+        """In evaluation [logits (N, num_classes, h, w)] over the whole image, on the grid of the finest level."""
+        return self.head(self.backbone(_to_multiple(image, self.strides[-1], self.align_corners)))
 
     def loss_computation(
         self, logits_list: Sequence[paddle.Tensor], losses: Mapping[str, Any], data: Mapping[str, paddle.Tensor]

@@ -160,9 +160,13 @@ class SPGNet(nn.Layer):
         return SemanticGuidance(channels, self.num_classes, STEM_CHANNELS, guidance=self.guidance, identity=identity)
 
     def forward(self, image: paddle.Tensor) -> list[paddle.Tensor]:
+        return [resize_as(logits, image, self.align_corners) for logits in self.native_logits(image)]
+
+    def native_logits(self, image: paddle.Tensor) -> list[paddle.Tensor]:
+        """What `forward` returns, before it is resized: (N, num_classes, H/4, W/4)."""
         *earlier, last = self._answers(image)
         supervised = [last, *earlier] if self.training and self.supervision else [last]
-        return [resize_as(answer.logits, image, self.align_corners) for answer in supervised]
+        return [answer.logits for answer in supervised]
 
     def guided_attention(self, image: paddle.Tensor) -> list[paddle.Tensor]:
         """The mask (N, decoder_channels, H/4, W/4) by which each stage but the last guides the next one."""

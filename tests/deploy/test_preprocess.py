@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paddleseg import transforms as host
 from paddleseg.core import infer
-from preprocess import Pipeline, Step, best_of, labels_back, planes_back
+from postprocess import best_of, labels_back, planes_back
+from preprocess import Pipeline, Step
 
 from tests.deploy.conftest import NORMALIZE
 
@@ -79,7 +80,7 @@ def test_the_way_back_is_paddlesegs(photo: Callable, chain: list[dict]) -> None:
     expected = infer.reverse_transform(paddle.to_tensor(logits[None]), info, mode="bilinear").numpy()[0]
     ours = np.stack(list(planes_back(logits, steps)))
     np.testing.assert_allclose(ours, expected, atol=1e-4)  # both find positions in float32
-    best = best_of(planes_back(logits, steps), np.uint8)
+    best = best_of(planes_back(logits, steps))
     np.testing.assert_array_equal(best, ours.argmax(axis=0))
     assert best.shape == image.shape[:2]
 
@@ -99,7 +100,7 @@ def test_any_size_goes_back_to_the_nearest_label(sizes: tuple[int, int, int, int
 
 def test_of_equal_planes_the_first_is_best() -> None:
     planes = np.array([[[1, 2, 3]], [[1, 5, 3]], [[0, 5, 4]]], np.float32)
-    assert best_of(iter(planes), np.uint8).tolist() == [[0, 1, 2]]
+    assert best_of(iter(planes)).tolist() == [[0, 1, 2]]
 
 
 @pytest.mark.parametrize(

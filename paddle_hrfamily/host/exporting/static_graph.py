@@ -56,12 +56,12 @@ def save(model: nn.Layer, shape: Sequence[int], output: str, prefix: Path) -> li
     """
     model.eval()
     # The dynamic network's answers come first: to_static rewrites `forward` in place.
-    expected = [(image, _logits(model, image)) for image in _images(shape)]
+    expected = [(image, _logits(model, image)) for image in images(shape)]
     spec = paddle.static.InputSpec(list(shape), "float32", name="x")  # the name in PaddleSeg's TensorRT settings
     write(Deployed(model, output), [spec], prefix)
     run = load(prefix)
     for image, logits in expected:
-        _compare(run(image), logits, output)
+        compare(run(image), logits, output)
     return ["x".join(map(str, image.shape[2:])) for image, _ in expected]
 
 
@@ -135,7 +135,8 @@ def _program_form() -> Iterator[None]:
             paddle.enable_static()
 
 
-def _images(shape: Sequence[int]) -> list[np.ndarray]:
+def images(shape: Sequence[int]) -> list[np.ndarray]:
+    """Noise (N, C, H, W) to compare with, at two sizes for open shapes."""
     batch, channels, height, width = shape
     sizes = OPEN_SIZES if -1 in (height, width) else ((height, width),)
     noise = np.random.default_rng(0)
@@ -169,7 +170,7 @@ def load(prefix: Path) -> Callable[..., np.ndarray]:
     return run
 
 
-def _compare(result: np.ndarray, logits: np.ndarray, output: str) -> None:
+def compare(result: np.ndarray, logits: np.ndarray, output: str) -> None:
     """Raises UserError unless `result` is what these logits come to; where two classes tie, either label will do."""
     tolerance = TOLERANCE * max(1e-3, float(np.abs(logits).max()))
     if output == "argmax":

@@ -1,0 +1,100 @@
+"""A network that takes pictures as they are: uint8, channels last, to be normalised in the graph."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from paddle_hrfamily.heads import HRNetV2Head, OCRHead
+from paddle_hrfamily.host.exporting import static_graph
+from paddle_hrfamily.host.exporting.fast.object_context import ReorderedOCRHead
+from paddle_hrfamily.host.exporting.fast.representation import COARSE, StreamwiseHead
+
+
+class FromPictures(nn.Layer):
+    """Pictures (N, H, W, C) of 0..255 -> logits (N, K, h, w) at the network's own stride, where it has one.
+
+    Args:
+        model: in evaluation; it is left as it is.
+        mean, std: of values of 0..1, one for all channels or one each.
+    """
+
+    def __init__(self, model: nn.Layer, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.model = rewritten(model)
+        self.native = is_native(model)
+        self.register_buffer("scale", paddle.to_tensor([1 / (255 * s) for s in std], "float32"))
+        self.register_buffer("shift", paddle.to_tensor([-m / s for m, s in zip(mean, std)], "float32"))
+
+    def forward(self, picture: paddle.Tensor) -> paddle.Tensor:
+        # Channels go to the front last of all: runtimes that keep them last in memory then move nothing.
+        image = (picture.astype("float32") * self.scale + self.shift).transpose([0, 3, 1, 2])
+        return self.model.native_logits(image)[0] if self.native else self.model(image)[0]
+
+
+def is_native(model: nn.Layer) -> bool:
+    """Whether the logits can be taken before their last resize: what follows is then bilinear, by pixel centres."""
+    return hasattr(model, "native_logits") and not model.align_corners
+
+
+def rewritten(model: nn.Layer) -> nn.Layer:
+    """The network with the fast form of its head, if there is one; weights are shared."""
+    head, backbone = getattr(model, "head", None), getattr(model, "backbone", None)
+    strides = getattr(backbone, "feat_strides", [])
+    if type(head) is HRNetV2Head and not head.align_corners and strides and strides[-1] >= COARSE * strides[0]:
+        head = StreamwiseHead(head, backbone.feat_channels, strides)
+    elif type(head) is OCRHead:
+        head = ReorderedOCRHead(head)
+    else:
+        return model
+    twin = copy.copy(model)
+    twin._sub_layers = {**model._sub_layers, "head": head}
+    return twin
+
+
+def save(
+    model: nn.Layer, shape: Sequence[int], mean: Sequence[float], std: Sequence[float], dtype: str, prefix: Path
+) -> list[str]:
+    """Write `prefix`.pdmodel and .pdiparams, run them, and hold the result against the network's own logits.
+
+    Args:
+        model: a segmentation network; its first output is exported.
+        shape: (N, C, H, W), -1 where open; the graph takes (N, H, W, C).
+        mean, std: as in FromPictures.
+        dtype: of the pictures, "uint8", or "float32" for those that are resized before.
+        prefix: path without suffix.
+
+    Returns:
+        The sizes compared, as "HxW".
+
+    Raises:
+        UserError: the written graph computes something else.
+    """
+    model.eval()
+    # The dynamic network's answers come first: to_static rewrites `forward` in place.
+    pictures = [_picture(noise) for noise in static_graph.images(shape)]
+    expected = [_logits(model, picture, mean, std) for picture in pictures]
+    batch, channels, height, width = shape
+    spec = paddle.static.InputSpec([batch, height, width, channels], dtype, name="x")
+    static_graph.write(FromPictures(model, mean, std), [spec], prefix)
+    run = static_graph.load(prefix)
+    for picture, logits in zip(pictures, expected):
+        static_graph.compare(run(picture.astype(dtype)), logits, "none")
+    return ["x".join(map(str, picture.shape[1:3])) for picture in pictures]
+
+
+def _picture(noise: np.ndarray) -> np.ndarray:
+    """(N, C, H, W) of mean 0 and deviation 1 -> (N, H, W, C) uint8."""
+    return (noise * 64 + 128).clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def _logits(model: nn.Layer, picture: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    normal = (picture / 255 - np.array(mean)) / np.array(std)
+    image = paddle.to_tensor(np.ascontiguousarray(normal.transpose(0, 3, 1, 2), np.float32))
+    with paddle.no_grad():
+        return (model.native_logits(image) if is_native(model) else model(image))[0].numpy()
