@@ -10,8 +10,11 @@ import contextlib
 import copy
 import multiprocessing
 import signal
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +26,11 @@ _HUNG_SECONDS = 600  # longer than any batch takes, even where kernels are compi
 _END_SECONDS = 5
 _SPAWN = multiprocessing.get_context("spawn")  # what is forked has locks of threads that it has not
 Size = tuple[int, int]
+
+
+# What a predictor has beside its network, and cannot be sent, is made anew by the one who gets it.
+ForkingPickler.register(type(threading.Lock()), lambda lock: (threading.Lock, ()))
+ForkingPickler.register(ThreadPoolExecutor, lambda pool: (ThreadPoolExecutor, (pool._max_workers,)))
 
 
 class Died(Exception):
@@ -147,7 +155,7 @@ def _warm(predictor: Predictor, sizes: Sequence[Size]) -> Predictor:
 
 def _ends_of(predictor: Predictor) -> Predictor:
     ends = copy.copy(predictor)
-    vars(ends).update(_backend=None, _lock=None)
+    ends._backend = None
     return ends
 
 

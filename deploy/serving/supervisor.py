@@ -117,7 +117,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = str(getattr(error, "strerror", None) or error).partition(" (")[0]
         raise UserError(f"{host}:{port} cannot be served on ({reason}); choose another --host or --port") from None
     listener.set_inheritable(True)
     return listener

@@ -47,7 +47,7 @@ def connected(url: str) -> Iterator[socket.socket]:
 
 
 def head(path: str, *lines: str) -> bytes:
-    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: here", *lines, "", ""]).encode()
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: here", *lines, "", ""]).encode("latin-1")
 
 
 def answer(connection: socket.socket) -> tuple[int, bytes]:
