@@ -15,6 +15,7 @@ COMMANDS = {
     "val": "val",
     "predict": "predict",
     "export": "export",
+    "verify": "verify",
     "curves": "curves",
     "compare": "compare",
     "explain": "explain",
