@@ -100,8 +100,9 @@ def main(arguments: list[str] | None = None) -> int:
         "cache": args.cache,
     }
     models = {name: exported.read(folder) for name, folder in folders.items()}
+    here = machine.probe()
     for model in models.values():
-        _check_model(model, options)
+        _check_model(model, options, here)
     supervisor, worker, limits = map(_import, ("serving.supervisor", "serving.worker", "serving.limits"))
     settings = worker.Settings(
         folders=folders,
@@ -118,6 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
         ),
         batch_seconds=args.max_wait_ms / 1000,
         drain_seconds=args.drain_seconds,
+        threads=max(2, here.cores),
         api_key=_api_key(args.api_key_file, os.environ),
     )
     return supervisor.serve(settings, args.host, args.port, args.workers)
@@ -144,9 +146,9 @@ def named(entries: list[str]) -> dict[str, Path]:
     return found
 
 
-def _check_model(model: Exported, options: Mapping[str, Any]) -> None:
+def _check_model(model: Exported, options: Mapping[str, Any], here: machine.Machine) -> None:
     """What can be said without loading it; the processes that load it may still find that it is damaged."""
-    plan.make(model, plan.Options(**options), machine.probe())
+    plan.make(model, plan.Options(**options), here)
     if model.channels not in (1, 3):
         raise UserError(f"{model.folder}: it takes {model.channels} channels, and picture files have 1 or 3")
 

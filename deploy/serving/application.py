@@ -80,7 +80,6 @@ def create(
     app.add_exception_handler(Refusal, lambda _, error: error.response())
     app.add_exception_handler(RequestValidationError, lambda _, error: _invalid(error).response())
     app.add_exception_handler(HTTPException, lambda _, error: _http(error).response())
-    app.add_exception_handler(Exception, lambda _, error: Refusal(500, "internal", "see the server's log").response())
     return app
 
 

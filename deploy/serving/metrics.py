@@ -72,5 +72,7 @@ def _forget_the_dead(folder: Path) -> None:
     """What a process that was killed had in hand is in nobody's hand any more."""
     for file in folder.glob("gauge_live*_*.db"):
         process = int(re.search(r"_(\d+)\.db$", file.name)[1])
-        if not Path(f"/proc/{process}").exists():
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
             mark_process_dead(process, str(folder))

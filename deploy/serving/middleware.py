@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-access = logging.getLogger("hrfamily.access")
+from serving.refusals import Refusal
+
+access, log = logging.getLogger("hrfamily.access"), logging.getLogger("hrfamily")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -66,6 +68,11 @@ class Records:
 
         try:
             await self._app(scope, receive, sending)
+        except Exception:
+            log.exception("request %s", request_id)
+            if status:  # too late for another answer
+                raise
+            await Refusal(500, "internal", "see the server's log").response()(scope, receive, sending)
         finally:
             seconds = time.perf_counter() - begun
             if note.model is not None:

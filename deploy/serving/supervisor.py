@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import tempfile
@@ -12,7 +13,7 @@ import h11
 from errors import UserError
 from uvicorn import Config
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.supervisors import Multiprocess
 
 from serving import worker
@@ -20,6 +21,7 @@ from serving.metrics import FOLDER
 from serving.refusals import Refusal
 from serving.worker import Settings
 
+HEAD_SECONDS = 10.0
 _BACKLOG = 512
 _HUNG_SECONDS = 120  # a process that answers nothing for so long is replaced; loading may take a while
 _LOG = {
@@ -42,7 +44,21 @@ _LOG = {
 
 
 class Protocol(H11Protocol):
-    """HTTP/1.1, with the errors of malformed requests in JSON as all others."""
+    """HTTP/1.1, with errors of malformed requests in JSON as all others, and a limit of time for requests' heads."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self.loop.call_later(HEAD_SECONDS, self._look, None)
+
+    def _look(self, seen: RequestResponseCycle | None) -> None:
+        """Close a connection that since the last look has got no further than to wait for a request."""
+        if self.transport.is_closing():
+            return
+        is_waiting = self.cycle is None or self.cycle.response_complete
+        if is_waiting and self.cycle is seen:
+            self.transport.close()
+        else:
+            self.loop.call_later(HEAD_SECONDS, self._look, self.cycle if is_waiting else None)
 
     def send_400_response(self, msg: str) -> None:
         answer = Refusal(400, "bad_request", msg, {"Connection": "close"}).response()
@@ -101,7 +117,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> int:
             log_config=_LOG,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=max(1, round((1 - worker._DRAINING_PART) * settings.drain_seconds)),
+            timeout_graceful_shutdown=max(1, round((1 - worker.DRAINING_PART) * settings.drain_seconds)),
             timeout_worker_healthcheck=_HUNG_SECONDS,
         )
         supervisor = Supervisor(config, listener, settings.drain_seconds)

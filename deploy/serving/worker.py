@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import machine
 from errors import UserError
 from fastapi import FastAPI
 from PIL import Image
@@ -34,7 +33,7 @@ from serving.service import Service
 
 log = logging.getLogger("hrfamily")
 _LOOK_SECONDS = 0.02
-_DRAINING_PART = 0.8  # of the time that there is; the rest is for answers on their way
+DRAINING_PART = 0.8  # of the time that there is; the rest is for answers on their way
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,7 @@ class Settings:
         limits: of this process.
         batch_seconds: that a batch waits for pictures which are being prepared, at most.
         drain_seconds: from SIGTERM to the end.
+        threads: for decoding and encoding.
         api_key: see `application.create`.
     """
 
@@ -57,6 +57,7 @@ class Settings:
     limits: Limits
     batch_seconds: float
     drain_seconds: float
+    threads: int
     api_key: str | None
 
 
@@ -64,9 +65,9 @@ def build(settings: Settings) -> FastAPI:
     """The application, as uvicorn calls for it in a new process."""
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # pixels are limited on purpose, and to fewer
     metrics = Metrics()
-    pool = ThreadPoolExecutor(max(2, machine.probe().cores), "beside")
+    pool = ThreadPoolExecutor(settings.threads, "beside")
     models = {name: _engine(name, settings, pool, metrics) for name in settings.folders}
-    lifespan = partial(_lifespan, seconds=_DRAINING_PART * settings.drain_seconds)
+    lifespan = partial(_lifespan, seconds=DRAINING_PART * settings.drain_seconds)
     return application.create(models, settings.limits, api_key=settings.api_key, metrics=metrics, lifespan=lifespan)
 
 

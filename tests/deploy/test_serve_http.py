@@ -22,7 +22,7 @@ uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi_offline")
 pytest.importorskip("prometheus_client")
 
-from serving import application
+from serving import application, supervisor
 from serving.engine import Answer, Description, Job
 from serving.limits import Limits
 from serving.metrics import Metrics
@@ -233,6 +233,25 @@ def test_a_client_that_only_writes_gets_its_refusal(server: Running) -> None:
     assert status == 413 and json.loads(body)["error"]["reason"] == "too_large"
 
 
+def test_slow_heads(monkeypatch: pytest.MonkeyPatch, server: Running, picture: bytes) -> None:
+    """Whether of a connection's first request or of a later one. Those that are answered slowly are left alone."""
+    monkeypatch.setattr(supervisor, "HEAD_SECONDS", 0.3)
+    whole = head(PATH, f"Content-Length: {len(picture)}", "Content-Type: image/png") + picture
+    for first in (b"", whole):
+        with connected(server.url) as connection:
+            if first:
+                connection.sendall(first)
+                assert answer(connection)[0] == 200
+            connection.sendall(b"POST / HT")
+            assert connection.recv(100) == b""
+    server.engine.may_answer = False
+    thread, results = in_background(lambda: server.post(picture))
+    time.sleep(1)
+    server.engine.may_answer = True
+    thread.join(10)
+    assert results[0].status_code == 200
+
+
 def test_slow_bodies(server: Running, picture: bytes) -> None:
     with connected(server.url) as connection:
         begun = time.monotonic()
@@ -254,7 +273,7 @@ def test_slow_bodies(server: Running, picture: bytes) -> None:
 def test_errors_of_engines(server: Running, picture: bytes, error: Exception, expected: tuple[int, str]) -> None:
     server.engine.raises = error
     response = server.post(picture)
-    assert reason(response) == expected and "/secret" not in response.text
+    assert reason(response) == expected and "/secret" not in response.text and response.headers["X-Request-ID"]
     server.engine.raises = None
     assert server.post(picture).status_code == 200
 
