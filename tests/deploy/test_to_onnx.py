@@ -60,6 +60,17 @@ class Spread(paddle.nn.Layer):
         return [(self.model(image)[0] - self.middle) * self.scale]
 
 
+class Bytes(paddle.nn.Layer):
+    """Pictures (N, H, W, 3) uint8 -> logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Tiny()
+
+    def forward(self, picture: paddle.Tensor) -> paddle.Tensor:
+        return self.model(picture.astype("float32").transpose([0, 3, 1, 2]) / 255)[0]
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "_OPEN_SIZES", SIZES)
@@ -155,10 +166,6 @@ def test_a_program_as_paddle_3_writes_it(network, describe: Describe) -> None:
 
 
 def test_bytes_in_with_channels_last(small, tmp_path: Path) -> None:
-    class Bytes(Tiny):
-        def forward(self, image: paddle.Tensor) -> paddle.Tensor:
-            return super().forward(image.astype("float32").transpose([0, 3, 1, 2]) / 255)[0]
-
     network, image = Bytes(), np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), np.uint8)
     network.eval()
     expected = network(paddle.to_tensor(image)).numpy()
