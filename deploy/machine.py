@@ -29,6 +29,7 @@ class Gpu:
 class Machine:
     """Attributes:
     cores: physical ones that this process may use.
+    processor: its name.
     flags: of the processor, as Linux names them.
     runtimes: runtime -> version, of those that are installed.
     cuda: whether Paddle was built for NVIDIA GPUs.
@@ -37,6 +38,7 @@ class Machine:
     """
 
     cores: int
+    processor: str = ""
     flags: frozenset[str] = frozenset()
     runtimes: dict[str, str] = field(default_factory=dict)
     cuda: bool = False
@@ -60,6 +62,7 @@ def probe() -> Machine:
     processors = _processors(Path("/proc/cpuinfo"))
     return Machine(
         cores=usable_cores(processors),
+        processor=processors[0].get("model name", "") if processors else "",
         flags=frozenset(processors[0].get("flags", "").split()) if processors else frozenset(),
         runtimes={name: _version(distribution) for name, distribution in found.items() if distribution},
         cuda=cuda,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fastest
 from errors import UserError
 from exported import Exported
 from machine import Machine
@@ -16,8 +18,8 @@ from machine import Machine
 BACKENDS = ("paddle", "onnxruntime", "openvino", "auto")
 PRECISIONS = ("fp32", "bf16", "fp16")
 DEVICES = "auto, cpu, gpu or gpu:N"
-# As measured with HRNet-W18, U-HRNet-W18-small and DDRNet-23 at 512x1024 on two cores with AVX-512, the fastest first.
-_FASTEST = {"fp32": ("onnxruntime", "openvino", "paddle"), "bf16": ("openvino", "paddle"), "fp16": ("paddle",)}
+# Until it is measured: the fastest first, as on two cores with AVX-512 (HRNet, U-HRNet and DDRNet at 512x1024).
+_FASTEST = {"fp32": ("openvino", "onnxruntime", "paddle"), "bf16": ("openvino", "paddle"), "fp16": ("paddle",)}
 _FOR_GPUS = ("paddle",)
 _ENGINE_WORKSPACE_MB = 1024
 _LEAST_SUBGRAPH = 3
@@ -36,7 +38,7 @@ class Options:
         device: "auto" (a GPU if Paddle sees one), "cpu", "gpu" or "gpu:N".
         precision: "fp32", "bf16" (processors that have it) or "fp16" (GPUs).
         threads: of the processor; all physical cores if None.
-        backend: "paddle", "onnxruntime", "openvino", or "auto", the fastest of those that can.
+        backend: "paddle", "onnxruntime", "openvino", or "auto", the fastest of those that can (see `fastest`).
         batch: images run at a time, at most.
         tensorrt: compile the graph for this GPU with TensorRT.
         sizes: (height, width) that TensorRT's engine is to take, where the graph leaves them open.
@@ -70,8 +72,8 @@ def make(exported: Exported, options: Options, machine: Machine) -> Plan:
         raise UserError(f"TensorRT is for paddle on GPUs, not {backend} on {device}")
     _check_precision(options.precision, device, backend, machine)
     plan = {
-        "model": str(exported.onnx if backend == "onnxruntime" else exported.program),
-        "params": None if backend == "onnxruntime" else str(exported.params),
+        "model": str(_model(exported, backend)),
+        "params": str(exported.params) if backend == "paddle" else None,
         "backend": backend,
         "version": machine.runtimes[backend],
         "device": device,
@@ -123,14 +125,30 @@ def _backend(exported: Exported, options: Options, device: str, machine: Machine
         if reason:
             raise UserError(f"backend {options.backend}: {reason}")
         return options.backend
-    order = _FASTEST[options.precision] if device == "cpu" else _FOR_GPUS
-    reasons = {name: _why_not(name, exported, device, machine) for name in order}
-    able = [name for name in order if not reasons[name]]
+    reasons = _reasons(exported, options, device, machine)
+    able = [name for name, reason in reasons.items() if not reason]
     if not able:
         raise UserError("no backend: " + "; ".join(f"{name}: {reason}" for name, reason in reasons.items()))
-    passed_over = [f"{name}: {reason}" for name, reason in reasons.items() if reason]
-    notes.append("; ".join([f"backend {able[0]} is the fastest of those that can", *passed_over]))
+    times = fastest.recorded(exported, options, machine) if len(able) > 1 else {}
+    able.sort(key=lambda name: times.get(name, math.inf))
+    said = ", ".join(f"{name} {times[name]:.0f} ms" for name in able if name in times)
+    notes.append(f"backend {able[0]} is the fastest of those that can" + (f" ({said})" if said else ""))
+    notes += [f"backend {name}: {reason}" for name, reason in reasons.items() if reason]
     return able[0]
+
+
+def candidates(exported: Exported, options: Options, machine: Machine) -> list[str]:
+    """The backends that "auto" is to choose from, by measuring; none where there is nothing to choose."""
+    device = _device(options, machine)
+    if options.backend != "auto" or device != "cpu" or options.precision not in _FASTEST:
+        return []
+    return [name for name, reason in _reasons(exported, options, device, machine).items() if not reason]
+
+
+def _reasons(exported: Exported, options: Options, device: str, machine: Machine) -> dict[str, str]:
+    """Why a backend cannot, or "", the one that is likely to be the fastest first."""
+    order = _FASTEST[options.precision] if device == "cpu" else _FOR_GPUS
+    return {name: _why_not(name, exported, device, machine) for name in order}
 
 
 def _why_not(backend: str, exported: Exported, device: str, machine: Machine) -> str:
@@ -139,11 +157,16 @@ def _why_not(backend: str, exported: Exported, device: str, machine: Machine) ->
         return f"not installed (pip install {'paddlepaddle' if backend == 'paddle' else backend})"
     if backend == "onnxruntime" and exported.onnx is None:
         return f"{exported.folder} has no {exported.program.with_suffix('.onnx').name}"
-    if backend == "openvino" and exported.program.suffix != ".pdmodel":
-        return f"it reads .pdmodel and not {exported.program.name}"
+    if backend == "openvino" and exported.program.suffix != ".pdmodel" and exported.onnx is None:
+        return f"it reads .pdmodel and .onnx, not {exported.program.name}"
     if device != "cpu" and backend != "paddle":
         return "it runs on processors here; take device cpu"
     return ""
+
+
+def _model(exported: Exported, backend: str) -> Path:
+    reads_program = backend == "paddle" or (backend == "openvino" and exported.program.suffix == ".pdmodel")
+    return exported.program if reads_program else exported.onnx
 
 
 def _check_device(device: str, backend: str, machine: Machine) -> None:

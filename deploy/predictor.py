@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 import exported
+import fastest
 import machine
 import numpy as np
 import pictures
@@ -77,7 +78,10 @@ class Predictor:
             self.exported.description,
             self.exported.dtype if self.exported.takes_pictures else None,
         )
-        self._plan = plan.make(self.exported, options, machine.probe())
+        here = machine.probe()
+        if able := plan.candidates(self.exported, options, here):
+            fastest.measured(self.exported, options, here, able)
+        self._plan = plan.make(self.exported, options, here)
         self._backend: Backend = _load(self._plan)
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(self._plan["threads"], "strips")

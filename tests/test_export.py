@@ -115,11 +115,11 @@ def test_a_graph_that_differs_is_not_written(monkeypatch, capsys, trained: tuple
 def test_the_comparison_sees_one_wrong_pixel(output: str) -> None:
     logits = np.random.default_rng(0).standard_normal((1, 4, 8, 8)).astype("float32")
     result = {"argmax": logits.argmax(1).astype("int32"), "softmax": static_graph._softmax(logits), "none": logits}
-    static_graph._compare(result[output], logits, output)
+    static_graph.compare(result[output], logits, output)
     wrong = result[output].copy()
     wrong[..., 3, 5] = (wrong[..., 3, 5] + 1) % 4 if output == "argmax" else wrong[..., 3, 5] + 0.01
     with pytest.raises(UserError, match="differs from the network"):
-        static_graph._compare(wrong, logits, output)
+        static_graph.compare(wrong, logits, output)
 
 
 @pytest.mark.parametrize(

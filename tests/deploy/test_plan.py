@@ -123,15 +123,24 @@ def test_a_fixed_shape_needs_no_sizes(describe: Describe) -> None:
     assert engine["made_for"]["shapes"] == [[2, 3, 64, 96]] and engine["max_batch"] == 2
 
 
+def asked(folder: Path) -> tuple[exported.Exported, Options]:
+    return exported.read(folder), Options(backend="auto")
+
+
 def test_auto_takes_the_fastest_and_says_which(describe: Describe) -> None:
     folder = describe()
     chosen = made(folder, BF16, backend="auto")
     assert chosen["backend"] == "openvino" and chosen["model"].endswith(".pdmodel")
-    assert "openvino is the fastest" in chosen["notes"][0] and "onnxruntime: not installed" in chosen["notes"][0]
+    assert "openvino is the fastest" in chosen["notes"][0] and "onnxruntime: not installed" in chosen["notes"][1]
     with_onnx = Machine(cores=2, runtimes={**BF16.runtimes, "onnxruntime": "1.31"})
-    assert "has no model.onnx" in made(folder, with_onnx, backend="auto")["notes"][0]
+    assert any("has no model.onnx" in note for note in made(folder, with_onnx, backend="auto")["notes"])
     (folder / "model.onnx").touch()
-    assert made(folder, with_onnx, backend="auto")["model"].endswith("model.onnx")
+    assert made(folder, with_onnx, backend="onnxruntime")["model"].endswith("model.onnx")
+    plan.fastest._write(
+        folder / "fastest.json", plan.fastest._key(*asked(folder), with_onnx), {"onnxruntime": 9.0, "paddle": 7.0}
+    )
+    chosen = made(folder, with_onnx, backend="auto")
+    assert chosen["backend"] == "paddle" and "paddle 7 ms, onnxruntime 9 ms" in chosen["notes"][0]
     assert made(folder, GPU, backend="auto")["backend"] == "paddle"
 
 
