@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import errors
 import exported
@@ -23,6 +23,9 @@ import machine
 import plan
 from errors import UserError
 from exported import Exported
+
+if TYPE_CHECKING:
+    from serving.worker import Settings
 
 KEY = "HRFAMILY_API_KEY"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -40,10 +43,17 @@ def parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to serve on; 0.0.0.0 for all (default: %(default)s)")
     add("--port", type=int, default=8000, help="0 for any that is free (default: %(default)s)")
     add("--workers", type=int, default=1, help="processes, each with models of its own (default: %(default)s)")
-    add("--api-key-file", type=Path, help=f"file with the key that requests must carry (default: {KEY}, or none)")
+    add_models(made)
+    return made
+
+
+def add_models(made: argparse.ArgumentParser) -> None:
+    """What `settings` reads, but for the folders: how networks are run, and what requests may ask of them."""
+    made.add_argument(
+        "--api-key-file", type=Path, help=f"file with the key that requests must carry (default: {KEY}, or none)"
+    )
     _add_predictor(made)
     _add_limits(made)
-    return made
 
 
 def _add_predictor(made: argparse.ArgumentParser) -> None:
@@ -86,6 +96,18 @@ def _add_limits(made: argparse.ArgumentParser) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     args = parser().parse_args(arguments)
+    if args.workers < 1:
+        raise UserError(f"--workers {args.workers} must be a whole number above 0")
+    made = settings(args)
+    return load("serving.supervisor", "serve", _MODULES).serve(made, args.host, args.port, args.workers)
+
+
+def settings(args: argparse.Namespace) -> Settings:
+    """What a process of a server is started with.
+
+    Raises:
+        UserError: a value that makes no sense, a model that cannot be run like that here, or no library to serve with.
+    """
     _check(args)
     folders = named(args.folders)
     options = {
@@ -103,8 +125,8 @@ def main(arguments: list[str] | None = None) -> int:
     here = machine.probe()
     for model in models.values():
         _check_model(model, options, here)
-    supervisor, worker, limits = map(_import, ("serving.supervisor", "serving.worker", "serving.limits"))
-    settings = worker.Settings(
+    worker, limits = (load(module, "serve", _MODULES) for module in ("serving.worker", "serving.limits"))
+    return worker.Settings(
         folders=folders,
         predictor=options,
         sizes={name: tuple(args.sizes) or (_size_of(model),) for name, model in models.items()},
@@ -122,7 +144,6 @@ def main(arguments: list[str] | None = None) -> int:
         threads=max(2, here.cores),
         api_key=_api_key(args.api_key_file, os.environ),
     )
-    return supervisor.serve(settings, args.host, args.port, args.workers)
 
 
 def named(entries: list[str]) -> dict[str, Path]:
@@ -176,7 +197,7 @@ def _api_key(file: Path | None, environment: Mapping[str, str]) -> str | None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    for name in ("workers", "max_queue", "max_uploads", "max_pixels"):
+    for name in ("max_queue", "max_uploads", "max_pixels"):
         if getattr(args, name) < 1:
             raise UserError(f"{_flag(name)} {getattr(args, name)} must be a whole number above 0")
     for name in ("max_body_mb", "body_seconds", "timeout", "drain_seconds"):
@@ -192,12 +213,14 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _import(module: str) -> Any:
+def load(module: str, extra: str, distributions: str) -> Any:
+    """A module of which a library may be missing; the error says what to install."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        missing = f"{error.name} is not installed: pip install 'paddle_hrfamily[serve]', or pip install {_MODULES}"
-        raise UserError(missing) from None
+        raise UserError(
+            f"{error.name} is not installed: pip install 'paddle_hrfamily[{extra}]', or pip install {distributions}"
+        ) from None
 
 
 def _size(text: str) -> tuple[int, int]:

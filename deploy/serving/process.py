@@ -67,6 +67,10 @@ class NetworkProcess:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
     def run(self, batch: Sequence[Prepared]) -> list[np.ndarray]:
         """As `Predictor.run`.
 

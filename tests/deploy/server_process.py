@@ -1,4 +1,4 @@
-"""serve.py as a process of its own, with what signals, logs and memory of it there are to look at."""
+"""A server's script as a process of its own, with what signals, logs and memory of it there are to look at."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def until(condition: Callable[[], bool], what: str = "it") -> None:
 
 
 @contextlib.contextmanager
-def started(*arguments: object, **environment: str) -> Iterator[Server]:
+def started(*arguments: object, script: str = "serve.py", **environment: str) -> Iterator[Server]:
     """A server, ready. At its end it is told to stop, if it runs still."""
-    command = [sys.executable, DEPLOY / "serve.py", *arguments, "--port", 0, "--device", "cpu"]
+    command = [sys.executable, DEPLOY / script, *arguments, "--port", 0, "--device", "cpu"]
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder) / "out", Path(folder) / "err"
         with out.open("w") as stdout, err.open("w") as stderr:

@@ -249,4 +249,4 @@ def test_the_room_imports_neighbours_and_the_server_s_libraries(file: Path) -> N
     for node in ast.walk(ast.parse(file.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module] if isinstance(node, ast.ImportFrom) else []
-        assert {name.partition(".")[0] for name in names} <= known | {*LIBRARIES, "cv2", "numpy", "PIL"}
+        assert {name.partition(".")[0] for name in names} <= known | {*LIBRARIES, "cv2", "numpy", "PIL", "ray"}
