@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import logging.config
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import time
 import warnings
@@ -22,18 +24,37 @@ from errors import UserError
 from fastapi import FastAPI
 from PIL import Image
 from predictor import Predictor
-from uvicorn.config import STARTUP_FAILURE
+from uvicorn import Config, Server
 
 from serving import application
 from serving.limits import Limits
 from serving.local import LocalEngine
 from serving.metrics import Metrics
 from serving.process import Size
+from serving.protocol import Protocol
 from serving.service import Service
 
 log = logging.getLogger("hrfamily")
+LOADING_FAILED = 3  # exit status
+_LOG = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "plain": {"format": "%(message)s"},
+        "full": {"format": "%(asctime)s %(levelname)s %(process)d %(message)s"},
+    },
+    "handlers": {
+        "out": {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stdout"},
+        "err": {"class": "logging.StreamHandler", "formatter": "full", "stream": "ext://sys.stderr"},
+    },
+    "loggers": {
+        "hrfamily": {"handlers": ["err"], "level": "INFO", "propagate": False},
+        "hrfamily.access": {"handlers": ["out"], "level": "INFO", "propagate": False},
+        "uvicorn": {"handlers": ["err"], "level": "WARNING", "propagate": False},
+    },
+}
 _LOOK_SECONDS = 0.02
-DRAINING_PART = 0.8  # of the time that there is; the rest is for answers on their way
+_DRAINING_PART = 0.8  # of the time that there is; the rest is for answers on their way
 
 
 @dataclass(frozen=True)
@@ -61,13 +82,34 @@ class Settings:
     api_key: str | None
 
 
+def work(settings: Settings, listener: socket.socket) -> None:
+    """The process, from its start to its end by SIGTERM; Ctrl-C is for the one above, which sends that."""
+    configure_logging()
+    config = Config(
+        build(settings),
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round((1 - _DRAINING_PART) * settings.drain_seconds)),
+    )
+    Server(config).run([listener])
+
+
+def configure_logging() -> None:
+    """A line for each request to the standard output, the rest to the error output."""
+    logging.config.dictConfig(_LOG)
+
+
 def build(settings: Settings) -> FastAPI:
-    """The application, as uvicorn calls for it in a new process."""
+    """Its application."""
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # pixels are limited on purpose, and to fewer
     metrics = Metrics()
     pool = ThreadPoolExecutor(settings.threads, "beside")
     models = {name: _engine(name, settings, pool, metrics) for name in settings.folders}
-    lifespan = partial(_lifespan, seconds=DRAINING_PART * settings.drain_seconds)
+    lifespan = partial(_lifespan, seconds=_DRAINING_PART * settings.drain_seconds)
     return application.create(models, settings.limits, api_key=settings.api_key, metrics=metrics, lifespan=lifespan)
 
 
@@ -104,29 +146,28 @@ def _started(task: asyncio.Task[None]) -> None:
         print(f"error: {error}", file=sys.stderr, flush=True)
     else:
         log.error("models cannot be loaded", exc_info=error)
-    os._exit(STARTUP_FAILURE)
+    os._exit(LOADING_FAILED)
 
 
 def _drain_before_end(service: Service, seconds: float) -> None:
-    """Put draining before what uvicorn does on signals, and take the end of the process above for one."""
+    """Put draining before what uvicorn does on SIGTERM, and take the end of the process above for one."""
     loop = asyncio.get_running_loop()
-    tasks: set[asyncio.Task[None]] = set()  # the loop itself does not keep them
+    end = partial(signal.getsignal(signal.SIGTERM), signal.SIGTERM, None)
+    tasks: list[asyncio.Task[None]] = []  # the loop itself does not keep them
 
-    def drain(number: int, end: Callable[..., Any]) -> None:
-        loop.remove_signal_handler(number)
-        signal.signal(number, end)  # a second one does not wait
-        tasks.add(loop.create_task(_drain(service, seconds, partial(end, number, None))))
+    def drain() -> None:
+        if not tasks:
+            tasks.append(loop.create_task(_drain(service, seconds, end)))
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, drain, number, signal.getsignal(number))
+    def orphaned() -> None:
+        loop.remove_reader(above.sentinel)
+        drain()
+
+    loop.add_signal_handler(signal.SIGTERM, drain)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     above = multiprocessing.parent_process()
     if above:
-        loop.add_reader(above.sentinel, _orphaned, loop, above.sentinel)
-
-
-def _orphaned(loop: asyncio.AbstractEventLoop, sentinel: int) -> None:
-    loop.remove_reader(sentinel)
-    os.kill(os.getpid(), signal.SIGTERM)
+        loop.add_reader(above.sentinel, orphaned)
 
 
 async def _drain(service: Service, seconds: float, end: Callable[[], Any]) -> None:

@@ -112,6 +112,7 @@ def test_the_one_who_waits_is_answered_after_sigterm(folder: Path, photo: Photo)
         waiting = [pool.submit(segment, server, data) for _ in range(6)]
         until(lambda: "hrfamily_queue_length" in requests.get(f"{server.url}/metrics", timeout=60).text)
         time.sleep(0.1)
+        os.kill(server.workers()[0], signal.SIGINT)  # as a terminal sends Ctrl-C to all of a group
         server.process.send_signal(signal.SIGINT)
         assert [future.result().status_code for future in waiting] == [200] * 6
         assert server.process.wait(30) == 0
@@ -134,6 +135,12 @@ def test_work_that_outlasts_draining_is_broken_off(folder: Path, photo: Photo) -
                 stuck.result()
         os.kill(network, signal.SIGCONT)
         until(lambda: not Path(f"/proc/{network}").exists(), "the end of its network")
+
+
+def test_nothing_outlives_the_process_above(server: Server) -> None:
+    family = server.family()
+    server.process.kill()
+    until(lambda: not any(Path(f"/proc/{process}").exists() for process in family[1:]), "the end of all processes")
 
 
 def test_malformed_requests(server: Server, photo: Photo) -> None:

@@ -22,12 +22,12 @@ uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi_offline")
 pytest.importorskip("prometheus_client")
 
-from serving import application, supervisor
+from serving import application, protocol
 from serving.engine import Answer, Description, Job
 from serving.limits import Limits
 from serving.metrics import Metrics
+from serving.protocol import Protocol
 from serving.refusals import Refusal
-from serving.supervisor import Protocol
 
 from tests.deploy.http_tools import MEDIA_TYPES, answer, connected, encoded, head, png_of_size
 
@@ -235,7 +235,7 @@ def test_a_client_that_only_writes_gets_its_refusal(server: Running) -> None:
 
 def test_slow_heads(monkeypatch: pytest.MonkeyPatch, server: Running, picture: bytes) -> None:
     """Whether of a connection's first request or of a later one. Those that are answered slowly are left alone."""
-    monkeypatch.setattr(supervisor, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
     whole = head(PATH, f"Content-Length: {len(picture)}", "Content-Type: image/png") + picture
     for first in (b"", whole):
         with connected(server.url) as connection:
