@@ -38,9 +38,14 @@ def load(plan: dict[str, Any]) -> OpenVinoBackend:
         "INFERENCE_PRECISION_HINT": "bf16" if plan["precision"] == "bf16" else "f32",
         "PERFORMANCE_HINT": "LATENCY",
     }
-    model = core.read_model(plan["model"])
-    constants = _constants_as_inputs(model) if plan["precision"] == "bf16" else {}
+    model, constants = prepared_model(core, plan["model"], plan["precision"])
     return OpenVinoBackend(core.compile_model(model, "CPU", settings), constants)
+
+
+def prepared_model(core: Any, file: str, precision: str) -> tuple[Any, dict[str, Any]]:
+    """The graph, and what its inputs beyond the image are to hold."""
+    model = core.read_model(file)
+    return model, _constants_as_inputs(model) if precision == "bf16" else {}
 
 
 def _constants_as_inputs(model: Any) -> dict[str, Any]:

@@ -113,6 +113,8 @@ def _configure_cpu(config: Any, plan: dict[str, Any]) -> None:
         config.set_mkldnn_cache_capacity(plan["onednn_shapes"])
     if plan["precision"] == "bf16":
         config.enable_mkldnn_bfloat16()
+        if plan["bf16_operators"]:
+            config.set_bfloat16_op(set(plan["bf16_operators"]))
 
 
 def _configure_tensorrt(config: Any, engine: dict[str, Any], precision: Any) -> None:

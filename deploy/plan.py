@@ -204,7 +204,12 @@ def _cpu(exported: Exported, machine: Machine, notes: list[str]) -> Plan:
             f"oneDNN is off, 2 to 5 times slower: Paddle {machine.runtimes['paddle']}'s is broken for "
             f"{exported.program.name}; export as .pdmodel"
         )
-    return {"onednn": not broken, "onednn_shapes": _SHAPES_KEPT if -1 in exported.input_shape else None}
+    return {
+        "onednn": not broken,
+        "onednn_shapes": _SHAPES_KEPT if -1 in exported.input_shape else None,
+        # Of other operators in bf16, Paddle 3's sums and its way back to float32 fail when they run.
+        "bf16_operators": ["conv2d", "fused_conv2d"] if machine.runtimes["paddle"].startswith("3.") else None,
+    }
 
 
 def _gpu(exported: Exported, options: Options, device: str, machine: Machine) -> Plan:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 from paddle import nn
+from paddle.base import unique_name
 from paddle.base.dygraph.base import switch_to_static_graph
 from paddle.base.layers import math_op_patch
 from paddle.jit.dy2static import program_translator
@@ -124,15 +125,19 @@ def _program_form() -> Iterator[None]:
     if guard is None:
         yield
         return
-    with (
-        program_operators.lent(),
-        guard(),
-    ):  # which also enters static mode, where a dynamic network cannot be converted
-        paddle.disable_static()
-        try:
-            yield
-        finally:
-            paddle.enable_static()
+    names = unique_name.generator
+    try:
+        with (
+            program_operators.lent(),
+            guard(),
+        ):  # which also enters static mode, where a dynamic network cannot be converted
+            paddle.disable_static()
+            try:
+                yield
+            finally:
+                paddle.enable_static()
+    finally:
+        unique_name.switch(names)  # going back, it would count from 0 again: a layer made later gets another's names
 
 
 def images(shape: Sequence[int]) -> list[np.ndarray]:
