@@ -8,7 +8,7 @@ import hmac
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Optional
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -41,7 +41,6 @@ _PAGE_POLICY = "; ".join(
     ]
 )
 _REASONS = {404: "no_such_address", 405: "wrong_method"}
-_CLIENT_GONE = 499
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -93,11 +92,12 @@ def _service(request: Request) -> Service:
     return request.app.state.service
 
 
-def _check_key(
-    request: Request,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
-    header: Annotated[str | None, Depends(APIKeyHeader(name="X-API-Key", auto_error=False))],
-) -> None:
+# Not as `X | None` where they are used: FastAPI evaluates annotations, and Python 3.9 knows no such types.
+Bearer = Annotated[Optional[HTTPAuthorizationCredentials], Depends(HTTPBearer(auto_error=False))]
+Header = Annotated[Optional[str], Depends(APIKeyHeader(name="X-API-Key", auto_error=False))]
+
+
+def _check_key(request: Request, bearer: Bearer, header: Header) -> None:
     expected = request.app.state.api_key
     given = bearer.credentials if bearer else header or ""
     if expected and not hmac.compare_digest(given.encode(), expected.encode()):
