@@ -79,7 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
     with supervisor.bind(args.host, args.port) as listener:  # Ray would only log that it is taken
         port = listener.getsockname()[1]
     with _connected(ray, args.address):
-        scale = _scale(args, len(settings.folders))
+        processors = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+        scale = _scale(args, len(settings.folders), processors)
         settings = _with_threads(settings, scale)
         shown = f"[{args.host}]" if ":" in args.host else args.host
         try:
@@ -95,8 +96,11 @@ def main(arguments: list[str] | None = None) -> int:
 def build(arguments: dict[str, str]) -> Application:
     """All of it as one application, for Ray's own tools, which care for the cluster, addresses and the end.
 
+    Their end is less gentle than the script's: what waits for a replica by then is not answered.
+
     Args:
         arguments: the script's, by the long names of its flags: {"folders": "street=/models/street", "max-batch": 8}.
+            Without "threads", replicas share the processor cores of the machine where this is called.
     """
     from serving import replicas
 
@@ -104,7 +108,7 @@ def build(arguments: dict[str, str]) -> Application:
     args = parser().parse_args([*arguments.get("folders", "").split(), *flags])
     _check(args)
     settings = serve.settings(args)
-    scale = _scale(args, len(settings.folders))
+    scale = _scale(args, len(settings.folders), [machine.probe().cores])
     settings = _with_threads(settings, scale)
     models = [replicas.model(name, settings, scale) for name in settings.folders]
     return replicas.front(settings, scale, *models)
@@ -125,17 +129,16 @@ def _connected(ray: ModuleType, address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def _scale(args: argparse.Namespace, models: int) -> Scale:
-    import ray
+def _scale(args: argparse.Namespace, models: int, processors: list[float]) -> Scale:
+    """What was asked for, else what is right for machines of so many processor cores."""
     from serving.replicas import Scale
 
     most = args.max_replicas or args.replicas
-    available = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
-    share = min(sum(available) / (most * models), max(available))
+    share = min(sum(processors) / (most * models), max(processors))
     cpus = next(given for given in (args.cpus, args.threads, math.floor(share) or share) if given is not None)
-    if args.address == "local" and cpus * most * models > sum(available):
+    if args.address == "local" and cpus * most * models > sum(processors):
         raise UserError(
-            f"{most * models} replicas with {cpus:g} processor cores each are more than the {sum(available):g} there "
+            f"{most * models} replicas with {cpus:g} processor cores each are more than the {sum(processors):g} there "
             "are: give fewer --threads or --replicas, or --cpus for what Ray is to reckon with"
         )
     on_gpus = args.device != "cpu" and (args.device == "gpu" or bool(machine.probe().gpus))
@@ -160,12 +163,19 @@ def _start(replicas: ModuleType, settings: Settings, scale: Scale, host: str, po
 
     ray_serve.start(proxy_location="EveryNode", http_options={"host": host, "port": port})
     for name in settings.folders:
+        application = replicas.application_of(name)
         try:
-            ray_serve.run(replicas.model(name, settings, scale), name=replicas.application_of(name), route_prefix=None)
-        except RuntimeError as error:
-            said = re.findall(r"UserError: (.+)", str(error)) or [" ".join(str(error).split())[-300:]]
-            raise UserError(f"{name} cannot be started: {said[-1]}") from None
+            ray_serve.run(replicas.model(name, settings, scale), name=application, route_prefix=None)
+        except RuntimeError:
+            (deployment,) = ray_serve.status().applications[application].deployments.values()
+            raise UserError(f"{name} cannot be started: {_last_word(deployment.message)}") from None
     ray_serve.run(replicas.front(settings, scale), name=replicas.FRONT, route_prefix="/")
+
+
+def _last_word(message: str) -> str:
+    """Of a traceback and what Ray says about it: what is meant for a person, or else its end."""
+    meant = re.findall(r"UserError: (.+)", message)
+    return meant[-1] if meant else " ".join(message.split())[-300:]
 
 
 def _end(replicas: ModuleType, settings: Settings) -> None:

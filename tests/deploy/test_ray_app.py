@@ -206,6 +206,34 @@ def test_bad_arguments_are_one_line_and_status_2(capsys, arguments: list[object]
     assert err.startswith("error: ") and err.count("\n") == 1 and all(word in err for word in words), err
 
 
+@pytest.mark.parametrize(
+    ("flags", "processors", "cpus"),
+    [
+        ([], [16], 16),
+        (["--replicas", "3"], [16], 5),
+        (["--replicas", "4"], [2], 0.5),  # more than there are cores: each still runs
+        (["--replicas", "1", "--max-replicas", "4"], [16], 4),
+        (["--replicas", "2", "--address", "auto"], [4, 4, 4], 4),  # no more than a machine has
+        (["--threads", "3"], [16], 3),
+        (["--threads", "3", "--cpus", "0"], [2], 0),
+    ],
+)
+def test_processor_cores_are_shared(folder: Path, flags: list[str], processors: list[float], cpus: float) -> None:
+    assert ray_app._scale(ray_app.parser().parse_args(["folder", *flags]), 1, processors).cpus == cpus
+
+
+def test_more_than_there_is_would_wait_forever(folder: Path) -> None:
+    args = ray_app.parser().parse_args(["folder", "--threads", "2", "--replicas", "2"])
+    with pytest.raises(errors.UserError, match="2 replicas .* more than the 3"):
+        ray_app._scale(args, 1, [3])
+
+
+def test_the_reason_is_found_in_ray_s_words() -> None:
+    said = "The deployment failed to start 3 times in a row. Error:\nray::Replica\nerrors.UserError: a: no such file\n"
+    assert ray_app._last_word(said + "Retrying") == "a: no such file"
+    assert ray_app._last_word("x" * 400 + "\nout of memory") == ("x" * 286) + " out of memory"
+
+
 def test_a_missing_library_is_named(describe: Describe, monkeypatch, capsys) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     assert errors.run(lambda: ray_app.main([str(describe())])) == 2
