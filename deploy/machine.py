@@ -45,6 +45,10 @@ class Machine:
     gpus: tuple[Gpu, ...] = ()
     tensorrt: str = ""
 
+    def is_paddle(self, version: str) -> bool:
+        """Whether the Paddle here is of the versions that begin so, as "3."."""
+        return self.runtimes.get("paddle", "").startswith(version)
+
     @property
     def has_bf16(self) -> bool:
         return bool(self.flags & _BF16_FLAGS)

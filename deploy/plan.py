@@ -71,6 +71,10 @@ def make(exported: Exported, options: Options, machine: Machine) -> Plan:
     if options.tensorrt and device == "cpu":
         raise UserError(f"TensorRT is for paddle on GPUs, not {backend} on {device}")
     _check_precision(options.precision, device, backend, machine)
+    if options.precision == "bf16" and backend == "paddle" and exported.takes_pictures and machine.is_paddle("2."):
+        raise UserError(
+            "precision bf16: Paddle 2 loses a fast export's constants; take openvino, or export without --fast"
+        )
     plan = {
         "model": str(_model(exported, backend)),
         "params": str(exported.params) if backend == "paddle" else None,
@@ -198,7 +202,7 @@ def _batch(exported: Exported, options: Options) -> int:
 
 def _cpu(exported: Exported, machine: Machine, notes: list[str]) -> Plan:
     # Paddle 3.3's oneDNN cannot read the attributes of a .json program: it stops at the first convolution.
-    broken = exported.program.suffix == ".json" and machine.runtimes["paddle"].startswith("3.3.")
+    broken = exported.program.suffix == ".json" and machine.is_paddle("3.3.")
     if broken:
         notes.append(
             f"oneDNN is off, 2 to 5 times slower: Paddle {machine.runtimes['paddle']}'s is broken for "
@@ -208,7 +212,7 @@ def _cpu(exported: Exported, machine: Machine, notes: list[str]) -> Plan:
         "onednn": not broken,
         "onednn_shapes": _SHAPES_KEPT if -1 in exported.input_shape else None,
         # Of other operators in bf16, Paddle 3's sums and its way back to float32 fail when they run.
-        "bf16_operators": ["conv2d", "fused_conv2d"] if machine.runtimes["paddle"].startswith("3.") else None,
+        "bf16_operators": ["conv2d", "fused_conv2d"] if machine.is_paddle("3.") else None,
     }
 
 

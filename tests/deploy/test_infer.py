@@ -20,8 +20,8 @@ from predictor import Predictor
 from tests.deploy.conftest import CLASSES, COLORS, DEPLOY, Describe
 
 Photo = Callable[..., np.ndarray]
-ALLOWED = {"cv2", "google", "matplotlib", "numpy", "onnx", "onnxruntime", "openvino", "paddle", "paddle2onnx", "PIL", "requests"}
-ALLOWED |= {"tqdm", "tritonclient", "urllib3", "yaml"}
+ALLOWED = {"cv2", "google", "matplotlib", "numpy", "onnx", "onnxruntime", "openvino", "paddle", "paddle2onnx", "PIL"}
+ALLOWED |= {"requests", "tqdm", "tritonclient", "urllib3", "yaml"}
 
 
 def run(*arguments: object) -> int:

@@ -53,7 +53,12 @@ def test_threads_and_a_fixed_shape(describe: Describe) -> None:
 def test_bf16(describe: Describe) -> None:
     folder = describe()
     assert "enable_mkldnn_bfloat16" in told(made(folder, BF16, precision="bf16"))
+    assert told(made(folder, BF16, precision="bf16"))["set_bfloat16_op"] == ({"conv2d", "fused_conv2d"},)
     assert made(folder, BF16, precision="bf16", backend="auto")["backend"] == "openvino"
+    older = Machine(cores=6, flags=BF16.flags, runtimes={"paddle": "2.6.2"})
+    assert "set_bfloat16_op" not in told(made(folder, older, precision="bf16"))
+    with pytest.raises(UserError, match=r"Paddle 2 loses .* without --fast"):
+        made(describe("none", name="pictures", input_layout="NHWC"), older, precision="bf16")
     with pytest.raises(UserError, match="neither avx512_bf16 nor amx_bf16"):
         made(folder, CPU, precision="bf16")
 
