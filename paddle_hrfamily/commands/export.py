@@ -116,13 +116,14 @@ def _take_normalize(deploy: dict[str, Any]) -> tuple[list[float], list[float]]:
     Raises:
         UserError: it is not the last of the transforms.
     """
-    *before, last = deploy["transforms"] or [{}]
-    if last.get("type") != "Normalize" or any(entry["type"] == "Normalize" for entry in before):
-        names = [entry.get("type") for entry in deploy["transforms"]]
+    transforms = deploy["transforms"] or []
+    names = [entry["type"] for entry in transforms]
+    if names[-1:] != ["Normalize"] or names.count("Normalize") > 1:
         raise UserError(
             f"--fast puts Normalize into the graph: it must come last in val_dataset.transforms, not {names}"
         )
     # Evaluation resizes and pads in float32: such pictures are no longer bytes.
+    *before, last = transforms
     deploy.update(transforms=before, input_layout="NHWC", input_dtype="float32" if before else "uint8")
     return last.get("mean", [0.5]), last.get("std", [0.5])
 

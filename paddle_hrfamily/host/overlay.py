@@ -28,8 +28,8 @@ class Overlay:
 
 
 @contextlib.contextmanager
-def borrowed(owner: ModuleType | type, **names: object) -> Iterator[None]:
-    """Within the `with`, a module's functions find `names` among their globals, or a class has them as attributes.
+def borrowed(owner: object, **names: object) -> Iterator[None]:
+    """Within the `with`, a module's functions find `names` among their globals, or a class or object has them.
 
     Afterwards all is as it was.
     """

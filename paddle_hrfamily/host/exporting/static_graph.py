@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import paddle
@@ -89,6 +90,8 @@ def _conversion_without_repetition() -> Iterator[None]:
     no_files = Overlay(inspect, stack=lambda: [("", "", 0)] * 2)
     with (
         borrowed(program_translator.FunctionCache, convert_with_cache=convert_once),
+        # Converted code keeps the globals that it saw, which another export may have changed.
+        borrowed(program_translator._FUNCTION_CACHE, _converted_static_func_caches=WeakKeyDictionary()),
         borrowed(math_op_patch, inspect=no_files),
         warnings.catch_warnings(),
     ):

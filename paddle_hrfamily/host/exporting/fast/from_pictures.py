@@ -29,8 +29,9 @@ class FromPictures(nn.Layer):
         super().__init__()
         self.model = rewritten(model)
         self.native = is_native(model)
-        self.register_buffer("scale", paddle.to_tensor([1 / (255 * s) for s in std], "float32"))
-        self.register_buffer("shift", paddle.to_tensor([-m / s for m, s in zip(mean, std)], "float32"))
+        mean, std = np.array(mean), np.array(std)
+        self.register_buffer("scale", paddle.to_tensor(1 / (255 * std), "float32"))
+        self.register_buffer("shift", paddle.to_tensor(-mean / std, "float32"))
 
     def forward(self, picture: paddle.Tensor) -> paddle.Tensor:
         # Channels go to the front last of all: runtimes that keep them last in memory then move nothing.
