@@ -217,7 +217,8 @@ def _cpu(exported: Exported, machine: Machine, notes: list[str]) -> Plan:
 
 
 def _gpu(exported: Exported, options: Options, device: str, machine: Machine) -> Plan:
-    plan = {"memory_pool_mb": options.gpu_memory_mb, "tensorrt": None}
+    index = int(device.partition(":")[2])
+    plan = {"memory_pool_mb": options.gpu_memory_mb, "pinned_input_of": index, "tensorrt": None}
     if options.tensorrt:
         plan["tensorrt"] = _tensorrt(exported, options, device, machine)
     return plan

@@ -49,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fast",
         action="store_true",
         help="pictures of 0..255 in, normalised in the graph, logits at the network's own stride out, and the exact "
-        "rewrite of its head that runs fastest; deploy/ makes the same label map of them (default: off)",
+        "rewrite of its head that runs fastest; deploy/ makes the same label map of them. With --output_op argmax it "
+        "ends in labels of one byte, for GPUs (default: off)",
     )
     parser.add_argument("--for_fd", action="store_true", help="name the files inference.* as FastDeploy expects")
     parser.add_argument("--opts", nargs="+", help="change values of the config, as key=value")
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     _, model = trained.network(config, trained.weights_file(args.model_path))
     of_depth = trained.is_of_depth(model)
     shape = _input_shape(args.input_shape, settings.in_channels(config))
-    output = "none" if args.fast else _output(args.output_op, of_depth)
+    output = _output("none" if args.fast and args.output_op is None else args.output_op, of_depth)
     stem, description = ("inference", "inference.yml") if args.for_fd else ("model", "deploy.yaml")
 
     with tempfile.TemporaryDirectory() as folder:
@@ -79,8 +80,9 @@ def run(args: argparse.Namespace) -> None:
         deploy = _deploy_description(config, stem, shape, output, class_table(config.dic))
         if args.fast:
             mean, std = _take_normalize(deploy["Deploy"])
-            compared = from_pictures.save(model, shape, mean, std, deploy["Deploy"]["input_dtype"], prefix)
-            deploy["Deploy"]["output_size"] = "native" if from_pictures.is_native(model) else "image"
+            labels = output == "argmax"
+            compared = from_pictures.save(model, shape, mean, std, deploy["Deploy"]["input_dtype"], prefix, labels)
+            deploy["Deploy"]["output_size"] = "native" if from_pictures.is_native(model) and not labels else "image"
         else:
             compared = static_graph.save(model, shape, output, prefix)
         (Path(folder) / description).write_text(yaml.safe_dump(deploy, sort_keys=False, allow_unicode=True))
@@ -102,10 +104,8 @@ def _output(asked: str | None, of_depth: bool) -> str:
 
 
 def _check_fast(args: argparse.Namespace) -> None:
-    if args.fast and args.output_op not in (None, "none", "logits"):
-        raise UserError(
-            f"--output_op {args.output_op}: --fast ends in logits, of which deploy/ makes all; leave it out"
-        )
+    if args.fast and args.output_op == "softmax":
+        raise UserError("--output_op softmax: --fast ends in logits, of which deploy/ makes all; leave it out")
     if args.fast and args.for_fd:
         raise UserError("--for_fd: FastDeploy does not read what --fast writes; leave one out")
 
@@ -168,9 +168,12 @@ def _signature(shape: list[int], output: str, num_classes: int, planes_are: str)
 def _fast_signature(shape: list[int], deploy: dict[str, Any]) -> tuple[str, str]:
     batch, channels, height, width = ("?" if extent == -1 else extent for extent in shape)
     size = "at the network's own stride" if deploy["output_size"] == "native" else f"{height}, {width}"
+    planes, meaning = f"{len(deploy['class_names'])}, ", "float32 logits"
+    if deploy["output_op"] == "argmax":
+        planes, meaning = "", "class ids of one byte"
     return (
         f"input   {deploy['input_dtype']} ({batch}, {height}, {width}, {channels}), RGB of 0..255",
-        f"output  ({batch}, {len(deploy['class_names'])}, {size}), float32 logits",
+        f"output  ({batch}, {planes}{size}), {meaning}",
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from unittest.mock import create_autospec
+from unittest.mock import MagicMock, create_autospec
 
 import exported
 import machine
+import numpy as np
+import paddle
 import paddle_backend
 import plan
 import pytest
@@ -82,7 +84,21 @@ def test_a_gpu(describe: Describe) -> None:
     assert not {"enable_mkldnn", "enable_tensorrt_engine"} & set(calls)
     second = told(made(describe("none"), GPU, device="gpu:1"))
     assert second["enable_use_gpu"][1:] == (1, inference.PrecisionType.Float32)
+    assert made(describe("none", name="second"), GPU, device="gpu:1")["pinned_input_of"] == 1
     assert made(describe("softmax"), GPU, device="cpu")["device"] == "cpu"
+
+
+def test_a_gpu_is_fed_from_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned, predictor = MagicMock(), MagicMock()
+    monkeypatch.setattr(paddle, "to_tensor", pinned)
+    monkeypatch.setattr(paddle, "CUDAPinnedPlace", lambda: "pinned")
+    batch = np.zeros((1, 8, 8, 3), np.uint8)
+    paddle_backend.PaddleBackend(predictor, gpu=1).clone().run(batch)
+    assert pinned.call_args.args[0] is batch and pinned.call_args.kwargs == {"place": "pinned"}
+    pinned.return_value.cuda.assert_called_once_with(1, blocking=False)
+    handle = predictor.clone.return_value.get_input_handle.return_value
+    handle.share_external_data.assert_called_once_with(pinned.return_value.cuda.return_value)
+    handle.copy_from_cpu.assert_not_called()
 
 
 def test_tensorrt_is_collected_tuned_built_and_then_loaded(describe: Describe) -> None:

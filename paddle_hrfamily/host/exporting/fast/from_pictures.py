@@ -23,12 +23,14 @@ class FromPictures(nn.Layer):
     Args:
         model: in evaluation; it is left as it is.
         mean, std: of values of 0..1, one for all channels or one each.
+        labels: end in labels (N, H, W) instead, of one byte for up to 256 classes: less to fetch from a GPU.
     """
 
-    def __init__(self, model: nn.Layer, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, model: nn.Layer, mean: Sequence[float], std: Sequence[float], labels: bool = False) -> None:
         super().__init__()
         self.model = rewritten(model)
-        self.native = is_native(model)
+        self.native = is_native(model) and not labels
+        self.labels = labels
         mean, std = np.array(mean), np.array(std)
         self.register_buffer("scale", paddle.to_tensor(1 / (255 * std), "float32"))
         self.register_buffer("shift", paddle.to_tensor(-mean / std, "float32"))
@@ -36,7 +38,10 @@ class FromPictures(nn.Layer):
     def forward(self, picture: paddle.Tensor) -> paddle.Tensor:
         # Channels go to the front last of all: runtimes that keep them last in memory then move nothing.
         image = (picture.astype("float32") * self.scale + self.shift).transpose([0, 3, 1, 2])
-        return self.model.native_logits(image)[0] if self.native else self.model(image)[0]
+        logits = self.model.native_logits(image)[0] if self.native else self.model(image)[0]
+        if not self.labels:
+            return logits
+        return paddle.argmax(logits, axis=1, dtype="int32").astype("uint8" if logits.shape[1] <= 256 else "int32")
 
 
 def is_native(model: nn.Layer) -> bool:
@@ -60,14 +65,20 @@ def rewritten(model: nn.Layer) -> nn.Layer:
 
 
 def save(
-    model: nn.Layer, shape: Sequence[int], mean: Sequence[float], std: Sequence[float], dtype: str, prefix: Path
+    model: nn.Layer,
+    shape: Sequence[int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    dtype: str,
+    prefix: Path,
+    labels: bool = False,
 ) -> list[str]:
     """Write `prefix`.pdmodel and .pdiparams, run them, and hold the result against the network's own logits.
 
     Args:
         model: a segmentation network; its first output is exported.
         shape: (N, C, H, W), -1 where open; the graph takes (N, H, W, C).
-        mean, std: as in FromPictures.
+        mean, std, labels: as in FromPictures.
         dtype: of the pictures, "uint8", or "float32" for those that are resized before.
         prefix: path without suffix.
 
@@ -80,14 +91,15 @@ def save(
     model.eval()
     # The dynamic network's answers come first: to_static rewrites `forward` in place.
     pictures = [_picture(noise) for noise in static_graph.images(shape)]
-    expected = [_logits(model, picture, mean, std) for picture in pictures]
+    native = is_native(model) and not labels
+    expected = [_logits(model, picture, mean, std, native) for picture in pictures]
     batch, channels, height, width = shape
     spec = paddle.static.InputSpec([batch, height, width, channels], dtype, name="x")
     with channel_pooling.by_convolution():
-        static_graph.write(FromPictures(model, mean, std), [spec], prefix)
+        static_graph.write(FromPictures(model, mean, std, labels), [spec], prefix)
     run = static_graph.load(prefix)
     for picture, logits in zip(pictures, expected):
-        static_graph.compare(run(picture.astype(dtype)), logits, "none")
+        static_graph.compare(run(picture.astype(dtype)), logits, "argmax" if labels else "none")
     return ["x".join(map(str, picture.shape[1:3])) for picture in pictures]
 
 
@@ -96,8 +108,10 @@ def _picture(noise: np.ndarray) -> np.ndarray:
     return (noise * 64 + 128).clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
-def _logits(model: nn.Layer, picture: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+def _logits(
+    model: nn.Layer, picture: np.ndarray, mean: Sequence[float], std: Sequence[float], native: bool
+) -> np.ndarray:
     normal = (picture / 255 - np.array(mean)) / np.array(std)
     image = paddle.to_tensor(np.ascontiguousarray(normal.transpose(0, 3, 1, 2), np.float32))
     with paddle.no_grad():
-        return (model.native_logits(image) if is_native(model) else model(image))[0].numpy()
+        return (model.native_logits(image) if native else model(image))[0].numpy()
