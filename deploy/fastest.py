@@ -38,9 +38,7 @@ Times = Mapping[str, float]  # backend -> milliseconds
 
 def recorded(network: Exported, options: Options, machine: Machine) -> Times:
     """What was measured here before, of this network, machine and these versions; else nothing."""
-    with contextlib.suppress(OSError, ValueError):
-        return json.loads(_record(network, options).read_text()).get(_key(network, options, machine), {})
-    return {}
+    return _known(_record(network, options)).get(_key(network, options, machine), {})
 
 
 def measured(network: Exported, options: Options, machine: Machine, candidates: Iterable[str]) -> Times:
@@ -137,11 +135,15 @@ def _key(network: Exported, options: Options, machine: Machine) -> str:
 
 def _write(file: Path, key: str, times: Times) -> None:
     """Add to the record; where it cannot be written, the next process measures again."""
-    known = {}
-    with contextlib.suppress(OSError, ValueError):
-        known = json.loads(file.read_text())
     with contextlib.suppress(UserError), pictures.replacing(file) as draft:
-        draft.write_text(json.dumps({**known, key: times}, indent=1))
+        draft.write_text(json.dumps({**_known(file), key: times}, indent=1))
+
+
+def _known(file: Path) -> dict[str, Times]:
+    """The whole record; a missing or damaged one is empty."""
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+        return {key: dict(times) for key, times in json.loads(file.read_text()).items()}
+    return {}
 
 
 if __name__ == "__main__":

@@ -57,8 +57,11 @@ class Options:
     cache: Path | None = None
 
 
-def make(exported: Exported, options: Options, machine: Machine) -> Plan:
+def make(exported: Exported, options: Options, machine: Machine, times: fastest.Times | None = None) -> Plan:
     """The whole configuration: device, threads, oneDNN, precision, memory pool, passes, TensorRT's steps, and notes.
+
+    Args:
+        times: of the backends, for "auto"; those on record if None.
 
     Raises:
         UserError: an unknown or missing device, backend or precision, or options that do not go together.
@@ -66,7 +69,7 @@ def make(exported: Exported, options: Options, machine: Machine) -> Plan:
     _check_numbers(options)
     notes: list[str] = []
     device = _device(options, machine)
-    backend = _backend(exported, options, device, machine, notes)
+    backend = _backend(exported, options, device, machine, times, notes)
     _check_device(device, backend, machine)
     if options.tensorrt and device == "cpu":
         raise UserError(f"TensorRT is for paddle on GPUs, not {backend} on {device}")
@@ -123,7 +126,14 @@ def _device(options: Options, machine: Machine) -> str:
     return f"gpu:{int(index or 0)}" if name == "gpu" else "cpu"
 
 
-def _backend(exported: Exported, options: Options, device: str, machine: Machine, notes: list[str]) -> str:
+def _backend(
+    exported: Exported,
+    options: Options,
+    device: str,
+    machine: Machine,
+    times: fastest.Times | None,
+    notes: list[str],
+) -> str:
     if options.backend != "auto":
         reason = _why_not(options.backend, exported, device, machine)
         if reason:
@@ -133,7 +143,8 @@ def _backend(exported: Exported, options: Options, device: str, machine: Machine
     able = [name for name, reason in reasons.items() if not reason]
     if not able:
         raise UserError("no backend: " + "; ".join(f"{name}: {reason}" for name, reason in reasons.items()))
-    times = fastest.recorded(exported, options, machine) if len(able) > 1 else {}
+    if times is None:
+        times = fastest.recorded(exported, options, machine) if len(able) > 1 else {}
     able.sort(key=lambda name: times.get(name, math.inf))
     said = ", ".join(f"{name} {times[name]:.0f} ms" for name in able if times.get(name, math.inf) < math.inf)
     notes.append(f"backend {able[0]} is the fastest of those that can" + (f" ({said})" if said else ""))

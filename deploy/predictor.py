@@ -79,9 +79,9 @@ class Predictor:
             self.exported.dtype if self.exported.takes_pictures else None,
         )
         here = machine.probe()
+        self._plan = plan.make(self.exported, options, here)  # first of all: what cannot be is not measured
         if able := plan.candidates(self.exported, options, here):
-            fastest.measured(self.exported, options, here, able)
-        self._plan = plan.make(self.exported, options, here)
+            self._plan = plan.make(self.exported, options, here, fastest.measured(self.exported, options, here, able))
         self._backend: Backend = _load(self._plan)
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(self._plan["threads"], "strips")
