@@ -66,9 +66,7 @@ def _strip(planes: np.ndarray, step: Step, top: int, bottom: int) -> np.ndarray:
     """Rows of the result that belong to the source's from `top` to `bottom`; one more at each side is looked at."""
     factor = step.height // planes.shape[1]
     first, last = max(0, top - 1), min(planes.shape[1], bottom + 1)
-    resized = np.empty(
-        ((last - first) * factor, step.width), np.float32
-    )  # one for all: new memory costs as much again
+    resized = np.empty(((last - first) * factor, step.width), np.float32)  # one for all: new memory costs as much again
     label = best_of(
         cv2.resize(plane[first:last], resized.shape[::-1], dst=resized, interpolation=cv2.INTER_LINEAR)
         for plane in planes

@@ -27,6 +27,12 @@ def run(command: str, *arguments: object, opts: tuple[str, ...] = SMALLER) -> in
     return run_command(command, given, prog=f"hrfamily {command}")
 
 
+@pytest.fixture(autouse=True)
+def beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """deploy/ is found beside these tests, wherever the package itself has been installed."""
+    monkeypatch.setattr(deployment, "CHECKOUT", Path(__file__).parents[1] / "deploy")
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")

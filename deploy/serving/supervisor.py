@@ -56,9 +56,9 @@ class Supervisor:
         failed = False
         while not (failed or self._signals):
             wait([process.sentinel for process in self._workers], _LOOK_SECONDS)
-            failed = any(process.exitcode == worker.LOADING_FAILED for process in self._workers)
-            if not (failed or self._signals):
+            if not self._signals:
                 self._workers = [self._living(process) for process in self._workers]
+            failed = any(process.exitcode == worker.LOADING_FAILED for process in self._workers)
         broken_off = self._end()
         return 2 if failed else int(broken_off)
 
@@ -71,7 +71,7 @@ class Supervisor:
         return process
 
     def _living(self, process: BaseProcess) -> BaseProcess:
-        if process.is_alive():
+        if process.is_alive() or process.exitcode == worker.LOADING_FAILED:
             return process
         log.error("process %d died (%s) and is replaced", process.pid, process.exitcode)
         time.sleep(_PAUSE)

@@ -21,6 +21,7 @@ import yaml
 from paddle_hrfamily.errors import UserError
 
 if TYPE_CHECKING:
+    from paddle import nn
     from paddleseg.cvlibs import Config
 
     from paddle_hrfamily.host.classes import ClassTable
@@ -64,7 +65,6 @@ def run(args: argparse.Namespace) -> None:
     from paddle_hrfamily.host import registry, settings, trained
     from paddle_hrfamily.host.classes import class_table
     from paddle_hrfamily.host.exporting import static_graph
-    from paddle_hrfamily.host.exporting.fast import from_pictures
 
     _check_fast(args)
     registry.register()
@@ -79,18 +79,15 @@ def run(args: argparse.Namespace) -> None:
         prefix = Path(folder) / stem
         deploy = _deploy_description(config, stem, shape, output, class_table(config.dic))
         if args.fast:
-            mean, std = _take_normalize(deploy["Deploy"])
-            labels = output == "argmax"
-            compared = from_pictures.save(model, shape, mean, std, deploy["Deploy"]["input_dtype"], prefix, labels)
-            deploy["Deploy"]["output_size"] = "native" if from_pictures.is_native(model) and not labels else "image"
+            compared = _save_fast(model, shape, deploy["Deploy"], prefix)
         else:
             compared = static_graph.save(model, shape, output, prefix)
         (Path(folder) / description).write_text(yaml.safe_dump(deploy, sort_keys=False, allow_unicode=True))
         _install(Path(folder), Path(args.save_dir))
     meaning = "metres" if of_depth else "logits"
     classes = len(deploy["Deploy"]["class_names"])
-    signature = _fast_signature(shape, deploy["Deploy"]) if args.fast else _signature(shape, output, classes, meaning)
-    for line in signature:
+    fast = args.fast and _fast_signature(shape, deploy["Deploy"], meaning)
+    for line in fast or _signature(shape, output, classes, meaning):
         print(line)
     print(f"the written graph computes what the network does, compared at {' and '.join(compared)}")
     print(f"{stem}.pdmodel, {stem}.pdiparams and {description} are in {args.save_dir}")
@@ -108,6 +105,19 @@ def _check_fast(args: argparse.Namespace) -> None:
         raise UserError("--output_op softmax: --fast ends in logits, of which deploy/ makes all; leave it out")
     if args.fast and args.for_fd:
         raise UserError("--for_fd: FastDeploy does not read what --fast writes; leave one out")
+
+
+def _save_fast(model: nn.Layer, shape: list[int], deploy: dict[str, Any], prefix: Path) -> list[str]:
+    """Write the fast form, and into the description what it takes and gives. Returns the sizes compared."""
+    from paddle_hrfamily.host.exporting.fast import from_pictures
+
+    mean, std = _take_normalize(deploy)
+    labels = deploy["output_op"] == "argmax"
+    compared = from_pictures.save(model, shape, mean, std, deploy["input_dtype"], prefix, labels)
+    deploy["output_size"] = "native" if from_pictures.is_native(model) and not labels else "image"
+    if labels:
+        deploy["output_dtype"] = from_pictures.label_type(len(deploy["class_names"]))
+    return compared
 
 
 def _take_normalize(deploy: dict[str, Any]) -> tuple[list[float], list[float]]:
@@ -165,15 +175,15 @@ def _signature(shape: list[int], output: str, num_classes: int, planes_are: str)
     )
 
 
-def _fast_signature(shape: list[int], deploy: dict[str, Any]) -> tuple[str, str]:
+def _fast_signature(shape: list[int], deploy: dict[str, Any], planes_are: str) -> tuple[str, str]:
     batch, channels, height, width = ("?" if extent == -1 else extent for extent in shape)
     size = "at the network's own stride" if deploy["output_size"] == "native" else f"{height}, {width}"
-    planes, meaning = f"{len(deploy['class_names'])}, ", "float32 logits"
+    planes, meaning = f"{len(deploy['class_names'])}, ", planes_are
     if deploy["output_op"] == "argmax":
-        planes, meaning = "", "class ids of one byte"
+        planes, meaning = "", "class ids"
     return (
         f"input   {deploy['input_dtype']} ({batch}, {height}, {width}, {channels}), RGB of 0..255",
-        f"output  ({batch}, {planes}{size}), {meaning}",
+        f"output  ({batch}, {planes}{size}), {deploy['output_dtype']} {meaning}",
     )
 
 

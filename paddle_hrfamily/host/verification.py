@@ -103,10 +103,10 @@ def rows(
 def twin_in_logits(deploy: Deploy, exported: Path, model: paddle.nn.Layer, folder: Path) -> Path | None:
     """The same network exported into `folder` to end in logits, as ONNX as well where `exported` has that.
 
-    None of a `.json` program: this package writes `.pdmodel`, which would be another graph. Rewrites `model`.
+    None of a `.json` program and of a fast export: what is written here would be another graph. Rewrites `model`.
     """
     network = deploy.exported.read(exported)
-    if network.program.suffix != ".pdmodel":
+    if network.program.suffix != ".pdmodel" or network.takes_pictures:
         return None
     static_graph.save(model, network.input_shape, "none", folder / network.program.stem)
     description = yaml.safe_load(network.description.read_text(encoding="utf-8"))

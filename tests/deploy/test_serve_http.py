@@ -409,8 +409,11 @@ def test_metrics_of_several_processes(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def test_each_request_has_a_line_and_a_number(
-    server: Running, picture: bytes, caplog: pytest.LogCaptureFixture
+    server: Running, picture: bytes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("hrfamily", "hrfamily.access"):  # once configured for a server, they speak for themselves
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+
     def lines() -> list[str]:
         return [record.getMessage() for record in caplog.records if record.name == "hrfamily.access"]
 

@@ -41,7 +41,12 @@ class FromPictures(nn.Layer):
         logits = self.model.native_logits(image)[0] if self.native else self.model(image)[0]
         if not self.labels:
             return logits
-        return paddle.argmax(logits, axis=1, dtype="int32").astype("uint8" if logits.shape[1] <= 256 else "int32")
+        return paddle.argmax(logits, axis=1, dtype="int32").astype(label_type(logits.shape[1]))
+
+
+def label_type(classes: int) -> str:
+    """The smallest type of labels that all runtimes have."""
+    return "uint8" if classes <= 256 else "int32"
 
 
 def is_native(model: nn.Layer) -> bool:

@@ -7,9 +7,12 @@ maps that are to be added come to one product, over all their rows at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Union
 
 import numpy as np
 import paddle
+
+Extent = Union[int, paddle.Tensor]
 
 
 @paddle.jit.not_to_static  # the extents decide between a constant and operators in the exported graph
@@ -19,22 +22,33 @@ def resized_sum(maps: Sequence[paddle.Tensor], reference: paddle.Tensor) -> padd
     As `layers.resize_as` without align_corners. Channels are kept last between, as runtimes keep them in memory.
     """
     height, width = _extents(reference)
-    widened, downward = [], []
-    for x in maps:
-        rows, columns = _extents(x)
-        widened.append(paddle.matmul(weights(width, columns), x.transpose([0, 2, 3, 1])))  # (N, h_i, W, C)
-        downward.append(weights(height, rows))
+    extents = [_extents(x) for x in maps]
+    widened = [
+        paddle.matmul(weights(width, [columns]), x.transpose([0, 2, 3, 1]))  # (N, h_i, W, C)
+        for x, (_, columns) in zip(maps, extents)
+    ]
     stacked = paddle.concat([x.reshape([0, -1, _flat(x)]) for x in widened], axis=1)  # (N, Σ h_i, W·C)
-    total = paddle.matmul(paddle.concat(downward, axis=1), stacked)  # (N, H, W·C)
+    total = paddle.matmul(weights(height, [rows for rows, _ in extents]), stacked)  # (N, H, W·C)
     return total.reshape([0, -1, width, maps[0].shape[1]]).transpose([0, 3, 1, 2])
 
 
-def weights(target: int | paddle.Tensor, source: int | paddle.Tensor) -> paddle.Tensor:
-    """(target, source): row i holds what each source position gives to target position i, half-pixel centres."""
-    if isinstance(target, int) and isinstance(source, int):
-        position = (np.arange(target) + 0.5) * source / target - 0.5
-        distance = np.abs(position.clip(0, source - 1)[:, None] - np.arange(source))
-        return paddle.to_tensor(np.maximum(0, 1 - distance).astype(np.float32))
+def weights(target: Extent, sources: Sequence[Extent]) -> paddle.Tensor:
+    """(target, Σ sources), side by side for each source: row i holds what its positions give to target position i.
+
+    Positions are pixel centres. Extents that are numbers make one constant.
+    """
+    if all(isinstance(extent, int) for extent in (target, *sources)):
+        return paddle.to_tensor(np.concatenate([_constant(target, source) for source in sources], axis=1))
+    return paddle.concat([_computed(target, source) for source in sources], axis=1)
+
+
+def _constant(target: int, source: int) -> np.ndarray:
+    position = (np.arange(target) + 0.5) * source / target - 0.5
+    distance = np.abs(position.clip(0, source - 1)[:, None] - np.arange(source))
+    return np.maximum(0, 1 - distance).astype(np.float32)
+
+
+def _computed(target: Extent, source: Extent) -> paddle.Tensor:
     target, source = (
         paddle.full([1], extent, "float32") if isinstance(extent, int) else extent.astype("float32")
         for extent in (target, source)
@@ -45,12 +59,12 @@ def weights(target: int | paddle.Tensor, source: int | paddle.Tensor) -> paddle.
     return (1 - distance).clip(min=0.0)
 
 
-def _extents(x: paddle.Tensor) -> list:
+def _extents(x: paddle.Tensor) -> list[Extent]:
     """Height and width, as numbers where the graph knows them."""
     shape = paddle.shape(x) if min(x.shape[2:]) < 0 else None
     return [x.shape[axis] if x.shape[axis] > 0 else shape[axis] for axis in (2, 3)]
 
 
-def _flat(x: paddle.Tensor) -> int | paddle.Tensor:
+def _flat(x: paddle.Tensor) -> Extent:
     width = x.shape[2] if x.shape[2] > 0 else paddle.shape(x)[2]
     return width * x.shape[3]
