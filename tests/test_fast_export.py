@@ -210,6 +210,17 @@ def test_corners_that_are_aligned_stay_at_the_size_of_the_image(small, tmp_path:
     assert_near(found, answer(model, normalised(picture)), 1e-3)
 
 
+@pytest.mark.parametrize(("name", "classes"), [("streams", 5), ("streams", 300), ("ocr", 5)])
+def test_labels_are_the_networks(small, tmp_path: Path, name: str, classes: int) -> None:
+    paddle.seed(3)
+    model = settled(HRNetSeg(Streams(), classes) if name == "streams" else miniature(name))
+    from_pictures.save(model, [-1, 3, -1, -1], MEAN, STD, "uint8", tmp_path / "model", labels=True)
+    picture = pictures(2, 57, 64)
+    labels = static_graph.load(tmp_path / "model")(picture)
+    assert labels.dtype == (np.uint8 if classes <= 256 else np.int32)
+    assert (labels == answer(model, normalised(picture)).argmax(axis=1)).mean() > 0.999
+
+
 def louder(head: paddle.nn.Layer) -> None:
     head.mix_coarse[0].weight.set_value(1.05 * head.mix_coarse[0].weight)
 
@@ -401,12 +412,23 @@ def test_float32_in_where_pictures_are_resized_before(tmp_path: Path, capsys) ->
 
 
 def test_labels_of_one_byte(small, tmp_path: Path, capsys) -> None:
-    assert exported(tmp_path, "--input_shape", 1, 3, 64, 96, "--output_op", "argmax") == 0
-    assert "output  (1, 64, 96), class ids of one byte" in capsys.readouterr().out
+    assert exported(tmp_path, "--output_op", "argmax") == 0
+    assert "output  (?, ?, ?), uint8 class ids" in capsys.readouterr().out
     found = description(tmp_path)
-    assert (found["output_op"], found["output_size"]) == ("argmax", "image")
-    result = static_graph.load(tmp_path / "exported" / "model")(pictures(1, 64, 96))
-    assert result.shape == (1, 64, 96) and result.dtype == np.uint8
+    assert (found["output_op"], found["output_dtype"], found["output_size"]) == ("argmax", "uint8", "image")
+    labels = static_graph.load(tmp_path / "exported" / "model")(pictures(2, 49, 65))
+    assert labels.dtype == np.uint8 and labels.shape == (2, 49, 65)
+
+
+def test_depth_in_metres(tmp_path: Path, capsys) -> None:
+    depth = {"model": {**SMALL, "type": "HRDepth", "num_classes": 1}}
+    depth["val_dataset"] = {**tiny.content(tmp_path / "data")["val_dataset"], "num_classes": 1}
+    depth["train_dataset"] = {**tiny.content(tmp_path / "data")["train_dataset"], "num_classes": 1}
+    depth["class_names"] = ["depth"]
+    assert exported(tmp_path, "--input_shape", 1, 3, 64, 64, **depth) == 0
+    assert "output  (1, 1, at the network's own stride), float32 metres" in capsys.readouterr().out
+    assert exported(tmp_path / "labels", "--output_op", "argmax", **depth) == 2
+    assert "metres" in capsys.readouterr().err
 
 
 def test_a_network_of_paddleseg(small, tmp_path: Path, capsys) -> None:

@@ -112,6 +112,17 @@ def test_a_graph_of_logits_needs_no_twin(exports, verified, monkeypatch) -> None
     assert status == 0 and rows["paddle", "fp32"]["difference"] < 1e-3
 
 
+@pytest.mark.parametrize("output", ["none", "argmax"])
+def test_fast_exports(weights: Path, verified, tmp_path: Path, output: str) -> None:
+    """Of labels there is no twin in logits: it would be another graph."""
+    folder = tmp_path / "fast"
+    assert run("export", "--model_path", weights, "--save_dir", folder, "--fast", "--output_op", output) == 0
+    status, rows = verified(folder)
+    row = rows["paddle", "fp32"]
+    assert status == 0 and row["verdict"] == "agrees" and row["worst"] >= 0.9999
+    assert row["difference"] is None if output == "argmax" else row["difference"] < 1e-3
+
+
 @pytest.mark.skipif(
     not all(map(find_spec, ("paddle2onnx", "onnx", "onnxruntime"))), reason="needs paddle2onnx, onnx and onnxruntime"
 )

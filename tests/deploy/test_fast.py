@@ -41,21 +41,24 @@ TO_ONNX = ("paddle2onnx", "onnx", "onnxruntime")
 Exports = Callable[..., Path]
 
 
-def write(model: paddle.nn.Layer, shape: Sequence[int], chain: list[dict], folder: Path, fast: bool) -> None:
-    """As `hrfamily export` does, with --fast or with --output_op none."""
+def write(
+    model: paddle.nn.Layer, shape: Sequence[int], chain: list[dict], folder: Path, fast: bool, labels: bool = False
+) -> None:
+    """As `hrfamily export` does, with --fast (and, of labels, --output_op argmax), or with --output_op none."""
     *before, normalize = chain
     description = {
         "transforms": before if fast else chain,
         "input_shape": list(shape),
-        "output_op": "none",
+        "output_op": "argmax" if labels else "none",
         "class_names": list(CLASSES),
         "class_colors": [list(color) for color in COLORS],
     }
     folder.mkdir()
     if fast:
         dtype = "float32" if before else "uint8"
-        from_pictures.save(model, shape, normalize["mean"], normalize["std"], dtype, folder / "model")
-        description |= {"input_layout": "NHWC", "input_dtype": dtype, "output_size": "native"}
+        from_pictures.save(model, shape, normalize["mean"], normalize["std"], dtype, folder / "model", labels)
+        size = "image" if labels else "native"
+        description |= {"input_layout": "NHWC", "input_dtype": dtype, "output_size": size}
     else:
         static_graph.save(model, shape, "none", folder / "model")
     (folder / "deploy.yaml").write_text(yaml.safe_dump({"Deploy": description}))
@@ -67,11 +70,13 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exports]:
     models = {channels: balanced(Streams(channels), len(CLASSES), channels) for channels in (1, 3)}
     root, made = tmp_path_factory.mktemp("exports"), {}
 
-    def get(fast: bool, shape: Sequence[int] = OPEN, chain: Sequence[dict] = (NORMALIZE,)) -> Path:
-        key = json.dumps([fast, shape, chain])
+    def get(
+        fast: bool, shape: Sequence[int] = OPEN, chain: Sequence[dict] = (NORMALIZE,), labels: bool = False
+    ) -> Path:
+        key = json.dumps([fast, shape, chain, labels])
         if key not in made:
             made[key] = root / str(len(made))
-            write(models[shape[1]], shape, list(chain), made[key], fast)
+            write(models[shape[1]], shape, list(chain), made[key], fast, labels)
         return made[key]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -134,6 +139,17 @@ def test_pictures_that_are_resized_before(exports: Exports, photo, chain: str) -
     assert fast.plan()["input_dtype"] == "float32" and fast.prepare(image).planes.dtype == np.float32
     assert_same(fast.predict(image), plain.predict(image))
     np.testing.assert_allclose(fast.predict(image, "logits"), plain.predict(image, "logits"), atol=1e-3)
+
+
+@pytest.mark.parametrize("backend", ["paddle", "openvino", "onnxruntime"])
+def test_a_graph_of_labels(exports: Exports, with_onnx: Exports, photo, backend: str) -> None:
+    pytest.importorskip(backend)
+    folder = (with_onnx if backend == "onnxruntime" else exports)(True, OPEN, (NORMALIZE,), True)
+    fast = Predictor(folder, device="cpu", backend=backend, batch=2)
+    for size in [(64, 96), (57, 64)]:
+        images = [photo(*size, number) for number in range(3)]
+        assert fast.run([fast.prepare(images[0])]).dtype == np.uint8
+        assert_same(fast.predict(images), Predictor(exports(False), device="cpu").predict(images))
 
 
 def test_one_channel(exports: Exports, photo) -> None:
