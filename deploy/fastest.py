@@ -124,6 +124,7 @@ def _record(network: Exported, options: Options) -> Path:
 def _key(network: Exported, options: Options, machine: Machine) -> str:
     asked = [
         network.digest(),
+        network.onnx.stat().st_size if network.onnx else None,  # it may have been converted anew
         options.precision,
         options.threads or machine.cores,
         options.batch,
