@@ -441,6 +441,7 @@ def test_a_network_of_paddleseg(small, tmp_path: Path, capsys) -> None:
         ([], [NORMALIZE, RESIZE], ["--fast", "last", "['Normalize', 'Resize']"]),
         ([], [NORMALIZE, NORMALIZE], ["--fast", "last", "['Normalize', 'Normalize']"]),
         ([], [RESIZE], ["--fast", "last", "['Resize']"]),
+        ([], ["Normalize"], ["--fast", "last", "val_dataset.transforms"]),
         (["--input_shape", 1, 4, 64, 64], [NORMALIZE], ["--input_shape 1 4 64 64"]),
     ],
 )

@@ -127,7 +127,7 @@ def _take_normalize(deploy: dict[str, Any]) -> tuple[list[float], list[float]]:
         UserError: it is not the last of the transforms.
     """
     transforms = deploy["transforms"] or []
-    names = [entry["type"] for entry in transforms]
+    names = [entry.get("type") if isinstance(entry, dict) else None for entry in transforms]
     if names[-1:] != ["Normalize"] or names.count("Normalize") > 1:
         raise UserError(
             f"--fast puts Normalize into the graph: it must come last in val_dataset.transforms, not {names}"
