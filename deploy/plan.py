@@ -147,7 +147,8 @@ def _backend(
         times = fastest.recorded(exported, options, machine) if len(able) > 1 else {}
     able.sort(key=lambda name: times.get(name, math.inf))
     said = ", ".join(f"{name} {times[name]:.0f} ms" for name in able if times.get(name, math.inf) < math.inf)
-    notes.append(f"backend {able[0]} is the fastest of those that can" + (f" ({said})" if said else ""))
+    unmeasured = " (not measured here)" if len(able) > 1 else ""
+    notes.append(f"backend {able[0]} is the fastest of those that can" + (f" ({said})" if said else unmeasured))
     notes += [f"backend {name}: {reason}" for name, reason in reasons.items() if reason]
     return able[0]
 
