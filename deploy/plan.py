@@ -24,6 +24,7 @@ _FOR_GPUS = ("paddle",)
 _ENGINE_WORKSPACE_MB = 1024
 _LEAST_SUBGRAPH = 3
 _SHAPES_KEPT = 10  # input shapes that oneDNN keeps kernels for; without a limit memory grows with each new one
+_OPENVINO_READS = (".pdmodel", ".xml")  # programs; quantize.py writes the latter
 _RESIZING = ("Resize", "ResizeByLong", "ResizeByShort", "LimitLong")
 
 Plan = dict[str, Any]
@@ -171,9 +172,11 @@ def _why_not(backend: str, exported: Exported, device: str, machine: Machine) ->
     """Why this runtime cannot run this network there, or ""."""
     if backend not in machine.runtimes:
         return f"not installed (pip install {'paddlepaddle' if backend == 'paddle' else backend})"
+    if exported.program.suffix == ".xml" and backend != "openvino":
+        return f"{exported.program.name} is for openvino alone"
     if backend == "onnxruntime" and exported.onnx is None:
         return f"{exported.folder} has no {exported.program.with_suffix('.onnx').name}"
-    if backend == "openvino" and exported.program.suffix != ".pdmodel" and exported.onnx is None:
+    if backend == "openvino" and exported.program.suffix not in _OPENVINO_READS and exported.onnx is None:
         return f"it reads .pdmodel and .onnx, not {exported.program.name}"
     if device != "cpu" and backend != "paddle":
         return "it runs on processors here; take device cpu"
@@ -181,7 +184,7 @@ def _why_not(backend: str, exported: Exported, device: str, machine: Machine) ->
 
 
 def _model(exported: Exported, backend: str) -> Path:
-    reads_program = backend == "paddle" or (backend == "openvino" and exported.program.suffix == ".pdmodel")
+    reads_program = backend == "paddle" or (backend == "openvino" and exported.program.suffix in _OPENVINO_READS)
     return exported.program if reads_program else exported.onnx
 
 

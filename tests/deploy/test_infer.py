@@ -21,7 +21,7 @@ from tests.deploy.conftest import CLASSES, COLORS, DEPLOY, Describe
 
 Photo = Callable[..., np.ndarray]
 ALLOWED = {"cv2", "google", "matplotlib", "numpy", "onnx", "onnxruntime", "openvino", "paddle", "paddle2onnx", "PIL"}
-ALLOWED |= {"ray", "requests", "tqdm", "tritonclient", "urllib3", "yaml"}
+ALLOWED |= {"nncf", "ray", "requests", "tqdm", "tritonclient", "urllib3", "yaml"}
 
 
 def run(*arguments: object) -> int:

@@ -1,0 +1,142 @@
+"""Write an exported network once more with 8-bit integers inside, for OpenVINO on processors.
+
+    python deploy/quantize.py output/exported street/ --save-dir output/exported_int8
+    python deploy/benchmark.py output/exported_int8 --backend openvino --precision bf16 --compare output/exported
+
+Pictures like those to come (training's, not those it is judged by) show the range of each tensor: NNCF quantises
+convolutions but the first two, and what lies between them, symmetrically, weights channel by channel. What stays in
+floating point is as --precision says where it is run. The labels of these pictures are then held against the
+network's own: the folder is written where enough are equal; else nothing is, and the exit status is 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import errors
+import numpy as np
+import pictures
+import yaml
+from errors import UserError
+from exported import DESCRIPTIONS, Exported
+from pictures import Source
+from predictor import Predictor
+from preprocess import Prepared
+
+if TYPE_CHECKING:
+    from openvino import Model
+
+FRAMES = 30
+LEAST_EQUAL = 0.95
+_GRAPH, _WEIGHTS = "model.xml", "model.bin"
+_CONVOLUTION = "Convolution"
+_STEM = 2  # convolutions that read the picture and stay as they are: everything else builds on what they round
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    summary, _, rest = __doc__.partition("\n\n")
+    parser = errors.Parser(
+        prog="quantize.py", description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("folder", type=Path, help="what `hrfamily export` or PaddleSeg's export wrote; with --fast it runs fastest")
+    add("pictures", type=Path, help="a folder, or a text file of paths; of the graph's size where that is fixed")
+    add("--save-dir", type=Path, required=True, help="folder to write")
+    add("--frames", type=int, default=FRAMES, help="of the pictures, at most, evenly spaced (default: %(default)s)")
+    add("--least", type=float, default=LEAST_EQUAL, help="share of pixels that must be equal (default: %(default)s)")
+    args = parser.parse_args(arguments)
+    equal, frames = quantize(args.folder, args.pictures, args.save_dir, args.frames, args.least)
+    print(f"{equal:.4%} of pixels have the label that the network itself gives, on {frames} pictures")
+    print(f"{args.save_dir} is written; run it with --backend openvino")
+    return 0
+
+
+def quantize(
+    folder: Path, source: Path, target: Path, frames: int = FRAMES, least: float = LEAST_EQUAL
+) -> tuple[float, int]:
+    """Write `target`, another exported folder.
+
+    Returns:
+        The share of pixels with the label that the network itself gives, and how many pictures that is of.
+
+    Raises:
+        UserError: no such network or pictures, something is not installed, too few labels are equal, or `target` is
+            there already.
+    """
+    _check(target, frames, least)
+    network = Predictor(folder, "cpu", backend="openvino")
+    if network.exported.program.name == _GRAPH:
+        raise UserError(f"{folder} is quantised already; give the network itself")
+    items = [network.prepare(source.path) for source in _evenly(pictures.find(source), frames)]
+    labels = list(network.predict_prepared(items))  # of a network without classes it says so before the work
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".int8", dir=target.parent) as name:
+            draft = Path(name) / target.name
+            _write(draft, network.exported, _quantized(network, items))
+            equal = _equal(labels, Predictor(draft, "cpu", backend="openvino").predict_prepared(items))
+            if equal < least:
+                raise UserError(f"{folder}: in 8 bits {equal:.2%} of pixels keep their label, and --least is {least}")
+            draft.rename(target)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written ({error.strerror})") from None
+    return equal, len(items)
+
+
+def _check(target: Path, frames: int, least: float) -> None:
+    if importlib.util.find_spec("nncf") is None:
+        raise UserError("NNCF is not installed: pip install 'paddle_hrfamily[int8]', or pip install nncf openvino")
+    if target.exists():
+        raise UserError(f"--save-dir {target} is there already; give a new folder")
+    if frames < 1 or not 0 <= least <= 1:
+        raise UserError(f"--frames {frames} --least {least}: give a number from 1 up, and a share from 0 to 1")
+
+
+def _evenly(found: Sequence[Source], most: int) -> list[Source]:
+    count = min(most, len(found))
+    return [found[index * len(found) // count] for index in range(count)]
+
+
+def _quantized(network: Predictor, items: Sequence[Prepared]) -> Model:
+    import nncf
+    import openvino
+
+    nncf.set_log_level(logging.ERROR)
+    batch = max(1, network.exported.input_shape[0])
+    graph = openvino.Core().read_model(network.plan()["model"])
+    operators = graph.get_ordered_ops()
+    convolutions = [node.get_friendly_name() for node in operators if node.get_type_name() == _CONVOLUTION]
+    return nncf.quantize(
+        graph,
+        nncf.Dataset(items, lambda item: np.stack([item.planes] * batch)),
+        # Symmetric: no zero points to subtract, and DDRNet loses a point of CamVid's mIoU with them.
+        preset=nncf.QuantizationPreset.PERFORMANCE,
+        subset_size=len(items),
+        ignored_scope=nncf.IgnoredScope(names=convolutions[:_STEM]),
+    )
+
+
+def _write(folder: Path, network: Exported, graph: Model) -> None:
+    import openvino
+
+    folder.mkdir()
+    openvino.save_model(graph, folder / _GRAPH, compress_to_fp16=False)
+    content = yaml.safe_load(network.description.read_text(encoding="utf-8"))
+    content["Deploy"] |= {"model": _GRAPH, "params": _WEIGHTS}
+    folder.joinpath(DESCRIPTIONS[0]).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def _equal(labels: Sequence[np.ndarray], others: Iterable[np.ndarray]) -> float:
+    same = sum(np.count_nonzero(label == other) for label, other in zip(labels, others))
+    return same / sum(label.size for label in labels)
+
+
+if __name__ == "__main__":
+    sys.exit(errors.run(main))
