@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 FRAMES = 30
 LEAST_EQUAL = 0.95
 _GRAPH, _WEIGHTS = "model.xml", "model.bin"
-_CONVOLUTION = "Convolution"
-_STEM = 2  # convolutions that read the picture and stay as they are: everything else builds on what they round
+_STEM_CONVOLUTIONS = 2  # stay as they are: all else builds on what they round
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,7 +73,7 @@ def quantize(
     network = Predictor(folder, "cpu", backend="openvino")
     if network.exported.program.name == _GRAPH:
         raise UserError(f"{folder} is quantised already; give the network itself")
-    items = [network.prepare(source.path) for source in _evenly(pictures.find(source), frames)]
+    items = [network.prepare(each.path) for each in _evenly(pictures.find(source), frames)]
     labels = list(network.predict_prepared(items))  # of a network without classes it says so before the work
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -111,16 +110,18 @@ def _quantized(network: Predictor, items: Sequence[Prepared]) -> Model:
     nncf.set_log_level(logging.ERROR)
     batch = max(1, network.exported.input_shape[0])
     graph = openvino.Core().read_model(network.plan()["model"])
-    operators = graph.get_ordered_ops()
-    convolutions = [node.get_friendly_name() for node in operators if node.get_type_name() == _CONVOLUTION]
     return nncf.quantize(
         graph,
         nncf.Dataset(items, lambda item: np.stack([item.planes] * batch)),
-        # Symmetric: no zero points to subtract, and DDRNet loses a point of CamVid's mIoU with them.
-        preset=nncf.QuantizationPreset.PERFORMANCE,
+        preset=nncf.QuantizationPreset.PERFORMANCE,  # symmetric: without zero points to subtract
         subset_size=len(items),
-        ignored_scope=nncf.IgnoredScope(names=convolutions[:_STEM]),
+        ignored_scope=nncf.IgnoredScope(names=_stem(graph)),
     )
+
+
+def _stem(graph: Model) -> list[str]:
+    names = [node.get_friendly_name() for node in graph.get_ordered_ops() if node.get_type_name() == "Convolution"]
+    return names[:_STEM_CONVOLUTIONS]
 
 
 def _write(folder: Path, network: Exported, graph: Model) -> None:
