@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -19,32 +20,41 @@ class OpenVinoBackend:
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """A batch as the graph takes it -> what the graph ends in."""
-        return self._request.infer({0: batch}, share_inputs=True)[
-            0
-        ].copy()  # the next request writes where this result lies
+        result = self._request.infer({0: batch}, share_inputs=True)[0]
+        return result.copy()  # the next request writes there
 
     def clone(self) -> OpenVinoBackend:
         return OpenVinoBackend(self._compiled, self._constants)
 
 
-def load(plan: dict[str, Any]) -> OpenVinoBackend:
-    """Load what the plan names."""
+@functools.cache
+def core() -> Any:
+    """The process's one core, kept to its end.
+
+    Each core gives the thread that first compiles with it a stack for handling signals on, and frees that when it goes.
+    Where a second core came in between, or another thread lets go of the first, the kernel is left with a freed stack:
+    the next signal that Python or Paddle handles, such as Ctrl-C, kills the process without a word (OpenVINO 2026.4).
+    """
     import openvino
 
-    core = openvino.Core()
+    return openvino.Core()
+
+
+def load(plan: dict[str, Any]) -> OpenVinoBackend:
+    """Load what the plan names."""
     # Without the hint it takes bf16 where the processor has it, whatever the graph says.
     settings = {
         "INFERENCE_NUM_THREADS": plan["threads"],
         "INFERENCE_PRECISION_HINT": "bf16" if plan["precision"] == "bf16" else "f32",
         "PERFORMANCE_HINT": "LATENCY",
     }
-    model, constants = prepared_model(core, plan["model"], plan["precision"])
-    return OpenVinoBackend(core.compile_model(model, "CPU", settings), constants)
+    model, constants = prepared_model(plan["model"], plan["precision"])
+    return OpenVinoBackend(core().compile_model(model, "CPU", settings), constants)
 
 
-def prepared_model(core: Any, file: str, precision: str) -> tuple[Any, dict[str, Any]]:
+def prepared_model(file: str, precision: str) -> tuple[Any, dict[str, Any]]:
     """The graph, and what its inputs beyond the image are to hold."""
-    model = core.read_model(file)
+    model = core().read_model(file)
     return model, _constants_as_inputs(model) if precision == "bf16" else {}
 
 

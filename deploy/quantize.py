@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import errors
 import numpy as np
+import openvino_backend
 import pictures
 import yaml
 from errors import UserError
@@ -105,11 +106,10 @@ def _evenly(found: Sequence[Source], most: int) -> list[Source]:
 
 def _quantized(network: Predictor, items: Sequence[Prepared]) -> Model:
     import nncf
-    import openvino
 
     nncf.set_log_level(logging.ERROR)
     batch = max(1, network.exported.input_shape[0])
-    graph = openvino.Core().read_model(network.plan()["model"])
+    graph = openvino_backend.core().read_model(network.plan()["model"])
     return nncf.quantize(
         graph,
         nncf.Dataset(items, lambda item: np.stack([item.planes] * batch)),

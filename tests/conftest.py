@@ -13,6 +13,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken by as many worker
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 environment.prepare()
 
+import paddle  # noqa: E402
+
+paddle.disable_signal_handler()  # it writes where pytest captures: a worker would die without a word
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

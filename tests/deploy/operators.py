@@ -46,15 +46,13 @@ def main() -> int:
 def milliseconds(folder: Path, precision: str, threads: int, runs: int) -> Counter[str]:
     """Kind of operator -> milliseconds."""
     import exported
-    import openvino
-    from openvino_backend import OpenVinoBackend, prepared_model
+    from openvino_backend import OpenVinoBackend, core, prepared_model
 
     network = exported.read(folder)
-    core = openvino.Core()
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": True}
     settings["INFERENCE_PRECISION_HINT"] = "bf16" if precision == "bf16" else "f32"
-    model, constants = prepared_model(core, str(network.program), precision)
-    backend = OpenVinoBackend(core.compile_model(model, "CPU", settings), constants)
+    model, constants = prepared_model(str(network.program), precision)
+    backend = OpenVinoBackend(core().compile_model(model, "CPU", settings), constants)
     batch, _, height, width = network.input_shape
     noise = np.random.default_rng(0).integers(0, 256, network.input_of(batch, height, width))
     image = noise.astype(network.dtype) / (1 if network.takes_pictures else 128)

@@ -14,6 +14,7 @@ import exported
 import fastest
 import machine
 import numpy as np
+import openvino_backend
 import paddle
 import plan
 import pytest
@@ -195,13 +196,11 @@ def test_openvino_in_bf16(exports: Exports, photo, shape: tuple) -> None:
 
 def test_constants_from_the_left_become_inputs_and_all_stays_as_it_was(exports: Exports) -> None:
     """On any processor, in float32."""
-    openvino = pytest.importorskip("openvino")
-    import openvino_backend
-
-    core, file = openvino.Core(), str(exports(True, FIXED) / "model.pdmodel")
+    pytest.importorskip("openvino")
+    core, file = openvino_backend.core(), str(exports(True, FIXED) / "model.pdmodel")
     answers = []
     for precision in ("fp32", "bf16"):
-        model, constants = openvino_backend.prepared_model(core, file, precision)
+        model, constants = openvino_backend.prepared_model(file, precision)
         assert bool(constants) == (precision == "bf16")
         compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         backend = openvino_backend.OpenVinoBackend(compiled, constants)

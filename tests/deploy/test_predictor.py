@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +20,7 @@ from predictor import Predictor
 
 from paddle_hrfamily.__main__ import run_command
 from tests import tiny
-from tests.deploy.conftest import CLASSES, NORMALIZE, Describe, Tiny
+from tests.deploy.conftest import CLASSES, DEPLOY, NORMALIZE, Describe, Tiny
 from tests.deploy.test_preprocess import CHAINS, theirs
 
 LONG = CHAINS["long and pad"]
@@ -150,6 +152,20 @@ def test_openvino_gives_the_same_map(describe: Describe, photo) -> None:
     expected = Predictor(folder, device="cpu").predict(images)
     openvino = Predictor(folder, backend="openvino", batch=2)
     assert agree(openvino.predict(images), expected) and agree(openvino.clone().predict(images), expected)
+
+
+def test_signals_are_handled_after_openvino_predictors_have_come_and_gone(describe: Describe) -> None:
+    pytest.importorskip("openvino")
+    code = (
+        "import signal, sys, threading\nfrom predictor import Predictor\n"
+        "def load(): return Predictor(sys.argv[1], backend='openvino')\n"
+        "loaded = [load(), load()]\ndel loaded[0], loaded[0]\n"
+        "loaded = [load()]\nlast = threading.Thread(target=loaded.clear)\nlast.start()\nlast.join()\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('handled'))\nsignal.raise_signal(signal.SIGUSR1)\n"
+    )
+    command = [sys.executable, "-c", code, describe()]
+    done = subprocess.run(command, cwd=DEPLOY, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 @pytest.mark.parametrize("graph", ["argmax", "none"])

@@ -10,6 +10,7 @@ import cv2
 import errors
 import exported
 import numpy as np
+import openvino_backend
 import paddle
 import pytest
 from errors import UserError
@@ -22,7 +23,6 @@ if not all(importlib.util.find_spec(name) for name in ("openvino", "nncf")):
     pytest.skip("needs openvino and nncf", allow_module_level=True)
 
 import nncf
-import openvino
 import quantize
 
 SIZE = (64, 96)
@@ -62,7 +62,7 @@ def run(capsys) -> Callable[[Sequence[object]], tuple[int, str, str]]:
 
 def precisions_of_convolutions(folder: Path) -> list[str]:
     """As the compiled graph runs them."""
-    compiled = openvino.Core().compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_backend.core().compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     info = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     return [str(node["runtimePrecision"].value) for node in info if node["layerType"].value == "Convolution"]
 
@@ -107,7 +107,7 @@ def test_pictures_are_taken_evenly(describe: Describe, street, tmp_path: Path, m
 
 def test_too_few_equal_labels_leave_nothing(describe: Describe, street, tmp_path: Path, monkeypatch, run) -> None:
     folder = describe("none")
-    monkeypatch.setattr(nncf, "quantize", lambda graph, *_, **__: openvino.Core().read_model(blank(tmp_path)))
+    monkeypatch.setattr(nncf, "quantize", lambda graph, *_, **__: openvino_backend.core().read_model(blank(tmp_path)))
     status, _, err = run(folder, street, "--save-dir", tmp_path / "new" / "int8", "--least", "0.9")
     assert status == 2 and err.count("\n") == 1 and "of pixels keep their label, and --least is 0.9" in err
     assert list((tmp_path / "new").iterdir()) == []
