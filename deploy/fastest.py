@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import math
+import os
 import subprocess
 import sys
 import threading
@@ -42,13 +43,21 @@ def recorded(network: Exported, options: Options, machine: Machine) -> Times:
 
 
 def measured(network: Exported, options: Options, machine: Machine, candidates: Iterable[str]) -> Times:
-    """The record of these backends, after measuring where there is none; those that fail are left out."""
+    """The record of these backends, after measuring where there is none; those that fail have infinite times."""
     candidates = sorted(candidates)
-    found = recorded(network, options, machine)
-    if len(candidates) < 2 or set(candidates) <= set(found):
-        return found
-    times = _in_turns(network, options, candidates)
-    _write(_record(network, options), _key(network, options, machine), times)
+
+    def known() -> Times | None:
+        found = recorded(network, options, machine)
+        return found if len(candidates) < 2 or set(candidates) <= set(found) else None
+
+    if (times := known()) is not None:
+        return times
+    record = _record(network, options)
+    with _alone(record.parent):
+        times = known()  # by now: workers of a server ask at the same time
+        if times is None:
+            times = _in_turns(network, options, candidates)
+            _write(record, _key(network, options, machine), times)
     return times
 
 
@@ -134,16 +143,36 @@ def _key(network: Exported, options: Options, machine: Machine) -> str:
     return hashlib.sha256(json.dumps([asked, here]).encode()).hexdigest()[:16]
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process and thread at a time; where nothing can be locked (Windows, some network drives), all at once."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
 def _write(file: Path, key: str, times: Times) -> None:
     """Add to the record; where it cannot be written, the next process measures again."""
+    known = {**_known(file), key: times}
+    content = {
+        key: {name: None if time == math.inf else time for name, time in times.items()} for key, times in known.items()
+    }
     with contextlib.suppress(UserError), pictures.replacing(file) as draft:
-        draft.write_text(json.dumps({**_known(file), key: times}, indent=1))
+        draft.write_text(json.dumps(content, indent=1))
 
 
 def _known(file: Path) -> dict[str, Times]:
     """The whole record; a missing or damaged one is empty."""
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-        return {key: dict(times) for key, times in json.loads(file.read_text()).items()}
+        return {
+            key: {name: math.inf if time is None else float(time) for name, time in times.items()}
+            for key, times in json.loads(file.read_text()).items()
+        }
     return {}
 
 

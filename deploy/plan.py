@@ -150,6 +150,8 @@ def _backend(
     said = ", ".join(f"{name} {times[name]:.0f} ms" for name in able if times.get(name, math.inf) < math.inf)
     unmeasured = " (not measured here)" if len(able) > 1 else ""
     notes.append(f"backend {able[0]} is the fastest of those that can" + (f" ({said})" if said else unmeasured))
+    failed = f"failed when it was measured here; remove {fastest.RECORD} to measure again"
+    reasons |= {name: failed for name in able if times.get(name) == math.inf}
     notes += [f"backend {name}: {reason}" for name, reason in reasons.items() if reason]
     return able[0]
 
