@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -142,12 +143,16 @@ def _serve(connection: Connection, configuration: Configuration, *arguments: Any
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Processes started within do not hear Ctrl-C, from their first line on: whoever started them ends them."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Processes started within never hear Ctrl-C: whoever started them ends them. Here it is heard at the end."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # for it would let signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _pin(threads: int) -> None:

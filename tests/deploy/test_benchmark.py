@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +221,28 @@ def test_ctrl_c_ends_it_and_leaves_no_process(describe: Describe, tmp_path: Path
 def heed_interruptions() -> None:
     """Also where the tests run in the background of a shell, which has what it starts there ignore them."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_an_interruption_while_a_process_starts_is_heard_after_it_and_by_it_never() -> None:
+    started = []
+
+    def start() -> None:
+        code = "import signal; signal.raise_signal(signal.SIGINT); print('unheard')"
+        with worker._uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            started.append(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False))
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert [(done.returncode, done.stdout) for done in started] == [(0, "unheard\n")]
 
 
 def is_gone(group: int) -> bool:
