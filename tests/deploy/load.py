@@ -24,6 +24,7 @@ from tests.deploy.server_process import DEPLOY, started
 
 sys.path.insert(0, str(DEPLOY))
 
+import errors
 from predictor import Predictor
 
 _PICTURES = 64
@@ -101,4 +102,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(errors.run(main))
