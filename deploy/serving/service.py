@@ -39,13 +39,14 @@ class Service:
 
     Attributes:
         starting: the task that loads the models, within `running`.
+        is_draining: whether requests are refused.
     """
 
     def __init__(self, models: Mapping[str, Engine], limits: Limits, metrics: Metrics) -> None:
         self.limits, self.metrics = limits, metrics
         self._models = {name: Model(engine) for name, engine in models.items()}
         self._uploads = 0
-        self._is_draining = False
+        self.is_draining = False
         self.starting: asyncio.Task[None] | None = None
 
     @contextlib.asynccontextmanager
@@ -62,7 +63,7 @@ class Service:
 
     def drain(self) -> None:
         """From now on, requests are refused."""
-        self._is_draining = True
+        self.is_draining = True
 
     @property
     def is_idle(self) -> bool:
@@ -117,7 +118,7 @@ class Service:
             model.description = await model.engine.start()
 
     def _check_open(self) -> None:
-        if self._is_draining:
+        if self.is_draining:
             raise Refusal(503, "draining", "the server is about to stop", {"Connection": "close", **_RETRY})
 
     def _started(self, model: Model) -> Description:

@@ -49,7 +49,7 @@ class Supervisor:
         self._signals = 0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._told)
-        self._workers = [self._started() for _ in range(workers)]
+        self._workers = [self._started(loads_first=number > 0) for number in range(workers)]
 
     def run(self) -> int:
         """Returns the exit status."""
@@ -65,8 +65,10 @@ class Supervisor:
     def _told(self, *_: object) -> None:
         self._signals += 1
 
-    def _started(self) -> BaseProcess:
-        process = _SPAWN.Process(target=worker.work, args=(self._settings, self._listener), name="worker")
+    def _started(self, loads_first: bool) -> BaseProcess:
+        """One of several loads before it takes connections; the first, or only, one says that it is being loaded."""
+        arguments = (self._settings, self._listener, loads_first)
+        process = _SPAWN.Process(target=worker.work, args=arguments, name="worker")
         process.start()
         return process
 
@@ -75,7 +77,7 @@ class Supervisor:
             return process
         log.error("process %d died (%s) and is replaced", process.pid, process.exitcode)
         time.sleep(_PAUSE)
-        return self._started()
+        return self._started(loads_first=len(self._workers) > 1)
 
     def _end(self) -> bool:
         """Whether there were some that had to be killed."""

@@ -82,11 +82,15 @@ class Settings:
     api_key: str | None
 
 
-def work(settings: Settings, listener: socket.socket) -> None:
-    """The process, from its start to its end by SIGTERM; Ctrl-C is for the one above, which sends that."""
+def work(settings: Settings, listener: socket.socket, loads_first: bool = False) -> None:
+    """The process, from its start to its end by SIGTERM; Ctrl-C is for the one above, which sends that.
+
+    Args:
+        loads_first: it takes no connections until its models are loaded, so that those beside it do.
+    """
     configure_logging()
     config = Config(
-        build(settings),
+        build(settings, loads_first),
         http=Protocol,
         ws="none",
         lifespan="on",
@@ -103,13 +107,13 @@ def configure_logging() -> None:
     logging.config.dictConfig(_LOG)
 
 
-def build(settings: Settings) -> FastAPI:
+def build(settings: Settings, loads_first: bool = False) -> FastAPI:
     """Its application."""
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # pixels are limited on purpose, and to fewer
     metrics = Metrics()
     pool = ThreadPoolExecutor(settings.threads, "beside")
     models = {name: _engine(name, settings, pool, metrics) for name in settings.folders}
-    lifespan = partial(_lifespan, seconds=_DRAINING_PART * settings.drain_seconds)
+    lifespan = partial(_lifespan, seconds=_DRAINING_PART * settings.drain_seconds, loads_first=loads_first)
     return application.create(models, settings.limits, api_key=settings.api_key, metrics=metrics, lifespan=lifespan)
 
 
@@ -126,11 +130,13 @@ def _engine(name: str, settings: Settings, pool: Executor, metrics: Metrics) -> 
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(app: FastAPI, seconds: float) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI, seconds: float, loads_first: bool) -> AsyncIterator[None]:
     service: Service = app.state.service
     async with service.running():
         service.starting.add_done_callback(_started)
         _drain_before_end(service, seconds)
+        while loads_first and not (service.starting.done() or service.is_draining):
+            await asyncio.sleep(_LOOK_SECONDS)
         yield
 
 

@@ -67,15 +67,29 @@ def test_a_worker_that_is_killed_is_replaced(server: Server, folder: Path, photo
     victim, other = server.workers()
     network = children(victim)
     os.kill(victim, signal.SIGKILL)
-    until(lambda: victim not in server.workers() and len(server.workers()) == 2, "replacing")
-    assert other in server.workers()
-    until(lambda: server.err.read_text().count(" ready, process ") == 3)
+    statuses = [200]
+    while server.err.read_text().count(" ready, process ") < 3:
+        statuses.append(segment(server, data).status_code)
+    assert set(statuses) == {200} and len(statuses) > 5  # by the other one alone, while the new one loads
+    assert other in server.workers() and victim not in server.workers() and len(server.workers()) == 2
     until(lambda: not any(Path(f"/proc/{process}").exists() for process in network), "the end of its network")
     for _ in range(4):
         np.testing.assert_array_equal(decoded(segment(server, data).content), label)
     counted = requests.get(f"{server.url}/metrics", timeout=60).text
-    assert 'hrfamily_requests_total{model="street",status="200"} 5.0' in counted  # of all, the dead one included
+    everything = float(len(statuses) + 4)  # the dead one's included
+    assert f'hrfamily_requests_total{{model="street",status="200"}} {everything}' in counted
     assert 'hrfamily_queue_length{model="street"} 0.0' in counted
+
+
+def test_it_ends_while_a_worker_is_being_replaced(server: Server) -> None:
+    victim, other = server.workers()
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: set(server.workers()) - {victim, other}, "replacing")
+    until(lambda: any(map(children, set(server.workers()) - {other})), "loading")
+    family = server.family()
+    server.process.terminate()
+    assert server.process.wait(15) == 0
+    until(lambda: not any(Path(f"/proc/{process}").exists() for process in family), "the end of all processes")
 
 
 def test_draining_under_load(server: Server, photo: Photo) -> None:
