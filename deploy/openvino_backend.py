@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import threading
 from typing import Any
 
 import numpy as np
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class OpenVinoBackend:
@@ -27,7 +30,6 @@ class OpenVinoBackend:
         return OpenVinoBackend(self._compiled, self._constants)
 
 
-@functools.cache
 def core() -> Any:
     """The process's one core, kept to its end.
 
@@ -35,6 +37,12 @@ def core() -> Any:
     Where a second core came in between, or another thread lets go of the first, the kernel is left with a freed stack:
     the next signal that Python or Paddle handles, such as Ctrl-C, kills the process without a word (OpenVINO 2026.4).
     """
+    with _ONE_AT_A_TIME:
+        return _core()
+
+
+@functools.cache
+def _core() -> Any:
     import openvino
 
     return openvino.Core()
