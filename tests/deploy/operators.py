@@ -74,4 +74,6 @@ def _keep_least(least: dict[str, tuple[str, float]], operators: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import errors
+
+    sys.exit(errors.run(main))

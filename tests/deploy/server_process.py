@@ -69,6 +69,10 @@ def until(condition: Callable[[], bool], what: str = "it") -> None:
         time.sleep(0.05)
 
 
+def until_gone(processes: list[int]) -> None:
+    until(lambda: not any(Path(f"/proc/{process}").exists() for process in processes), f"the end of {processes}")
+
+
 @contextlib.contextmanager
 def started(*arguments: object, script: str = "serve.py", **environment: str) -> Iterator[Server]:
     """A server, ready. At its end it is told to stop, if it runs still."""

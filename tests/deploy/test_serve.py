@@ -25,7 +25,7 @@ from predictor import Predictor
 from tests.deploy.conftest import DEPLOY, NORMALIZE, Describe, describe_in
 from tests.deploy.http_tools import decoded, encoded
 from tests.deploy.malformed import BODY_SECONDS, attack
-from tests.deploy.server_process import Server, children, started, until
+from tests.deploy.server_process import Server, children, started, until, until_gone
 
 LIBRARIES = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart", "starlette", "uvicorn", "h11")
 Photo = Callable[..., np.ndarray]
@@ -68,11 +68,15 @@ def test_a_worker_that_is_killed_is_replaced(server: Server, folder: Path, photo
     network = children(victim)
     os.kill(victim, signal.SIGKILL)
     statuses = [200]
-    while server.err.read_text().count(" ready, process ") < 3:
+
+    def is_replaced() -> bool:
         statuses.append(segment(server, data).status_code)
+        return server.err.read_text().count(" ready, process ") == 3
+
+    until(is_replaced, "replacing")
     assert set(statuses) == {200} and len(statuses) > 5  # by the other one alone, while the new one loads
     assert other in server.workers() and victim not in server.workers() and len(server.workers()) == 2
-    until(lambda: not any(Path(f"/proc/{process}").exists() for process in network), "the end of its network")
+    until_gone(network)
     for _ in range(4):
         np.testing.assert_array_equal(decoded(segment(server, data).content), label)
     counted = requests.get(f"{server.url}/metrics", timeout=60).text
@@ -89,7 +93,7 @@ def test_it_ends_while_a_worker_is_being_replaced(server: Server) -> None:
     family = server.family()
     server.process.terminate()
     assert server.process.wait(15) == 0
-    until(lambda: not any(Path(f"/proc/{process}").exists() for process in family), "the end of all processes")
+    until_gone(family)
 
 
 def test_draining_under_load(server: Server, photo: Photo) -> None:
@@ -117,7 +121,7 @@ def test_draining_under_load(server: Server, photo: Photo) -> None:
     before = [status for begun, status in seen if begun < told - 0.1]
     assert len(before) >= 16 and set(before) == {200}
     assert {status for _, status in seen} <= {200, 503, 0}
-    until(lambda: not any(Path(f"/proc/{process}").exists() for process in family), "the end of all processes")
+    until_gone(family)
 
 
 def test_the_one_who_waits_is_answered_after_sigterm(folder: Path, photo: Photo) -> None:
@@ -154,7 +158,7 @@ def test_work_that_outlasts_draining_is_broken_off(folder: Path, photo: Photo) -
 def test_nothing_outlives_the_process_above(server: Server) -> None:
     family = server.family()
     server.process.kill()
-    until(lambda: not any(Path(f"/proc/{process}").exists() for process in family[1:]), "the end of all processes")
+    until_gone(family[1:])
 
 
 def test_malformed_requests(server: Server, photo: Photo) -> None:
