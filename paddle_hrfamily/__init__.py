@@ -24,9 +24,12 @@ def __getattr__(name: str) -> object:
     import importlib
 
     if name != "UserError":
-        from paddle_hrfamily.host.environment import require_paddle
+        from paddle_hrfamily.system import require_paddle
 
         require_paddle()
+        from paddle_hrfamily.integration import plugins
+
+        plugins.load()  # installed ones may add models and weight layouts
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 

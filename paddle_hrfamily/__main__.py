@@ -2,69 +2,58 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import sys
+from collections.abc import Sequence
 
-from paddle_hrfamily.errors import UserError
+from hrfamily_deploy.scripts import command_line
+from paddle_hrfamily.commands import COMMANDS, run_command, summary
+from paddle_hrfamily.errors import unknown
 
-# Name on the command line -> module in paddle_hrfamily.commands, in the order that --help shows them.
-COMMANDS = {
-    "quickstart": "quickstart",
-    "train": "train",
-    "val": "val",
-    "predict": "predict",
-    "export": "export",
-    "verify": "verify",
-    "curves": "curves",
-    "compare": "compare",
-    "explain": "explain",
-    "ablate": "ablate",
-    "list": "list_models",
-    "convert": "convert",
-    "trainids": "trainids",
-    "doctor": "doctor",
-}
+COMPLETION = "--print-completion"
 
 
-def main(argv: list[str] | None = None, prog: str = "hrfamily") -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "hrfamily") -> int:
     """Run one command. Returns the exit status: 0, or 2 for bad input, whose one-line reason goes to stderr."""
-    argv = sys.argv[1:] if argv is None else argv
+    return command_line.run(lambda: _main(sys.argv[1:] if argv is None else argv, prog))
+
+
+def _main(argv: Sequence[str], prog: str) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(_usage(prog))
         return 0 if argv else 2
     name, *rest = argv
+    if name == "--version":
+        print(_version(prog))
+        return 0
+    if name == COMPLETION:
+        from paddle_hrfamily.commands import completion
+
+        print(completion.script(rest[0] if rest else "", prog))
+        return 0
     if name not in COMMANDS:
-        return _fail(f"no command {name!r}; there are {', '.join(COMMANDS)}")
+        raise unknown("command", name, COMMANDS)
     return run_command(name, rest, prog=f"{prog} {name}")
 
 
-def run_command(name: str, argv: list[str], prog: str) -> int:
-    """Parse `argv` for the command and run it (what `python -m paddleseg.train` comes to as well)."""
-    module = importlib.import_module(f"paddle_hrfamily.commands.{COMMANDS[name]}")
-    parser = argparse.ArgumentParser(
-        prog=prog, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    module.add_arguments(parser)
-    try:
-        return module.run(parser.parse_args(argv)) or 0
-    except UserError as error:
-        return _fail(str(error))
-    except KeyboardInterrupt:
-        return _fail("interrupted")
-
-
 def _usage(prog: str) -> str:
-    lines = [f"usage: {prog} COMMAND [--help] …", ""]
-    for name, module in COMMANDS.items():
-        summary = importlib.import_module(f"paddle_hrfamily.commands.{module}").__doc__.splitlines()[0]
-        lines.append(f"  {name:<12}{summary}")
+    lines = [f"usage: {prog} COMMAND [--help] …", f"       {prog} --version", f"       {prog} {COMPLETION} SHELL", ""]
+    lines += [f"  {name:<12}{summary(name)}" for name in COMMANDS]
     return "\n".join(lines)
 
 
-def _fail(reason: str) -> int:
-    print(f"error: {reason}", file=sys.stderr)
-    return 2
+def _version(prog: str) -> str:
+    """This package's, Python's and those of the libraries below, without importing them."""
+    from importlib import metadata
+
+    from paddle_hrfamily import __version__
+
+    found = [f"Python {sys.version.split()[0]}"]
+    for name in ("paddlepaddle", "paddlepaddle-gpu", "paddleseg"):
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return f"{prog} {__version__} ({', '.join(found)})"
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import paddle
 from paddle import nn
 from paddle.nn import functional
+
+from paddle_hrfamily.patching import patched
 
 GIBI = 2**30
 GIGA = 10**9
@@ -20,7 +21,8 @@ GIGA = 10**9
 class Complexity:
     """What one image of a network costs.
 
-    Papers count differently, so each kind is kept by itself; nobody counts activations, or products in attention.
+    Papers count differently, so each kind is kept by itself. Activations, and products in attention, are in none of
+    their figures.
 
     Attributes:
         parameters: trainable values.
@@ -105,13 +107,10 @@ def _static_graph() -> Iterator[None]:
 def _counted_resizes(count: Complexity) -> Iterator[None]:
     interpolate = functional.interpolate
 
-    def counted(*args: Any, **kwargs: Any) -> paddle.Tensor:
+    def counted(*args: object, **kwargs: object) -> paddle.Tensor:
         output = interpolate(*args, **kwargs)
         count.resized += prod(output.shape) if kwargs.get("mode") == "bilinear" else 0
         return output
 
-    functional.interpolate = counted
-    try:
+    with patched(functional, interpolate=counted):
         yield
-    finally:
-        functional.interpolate = interpolate

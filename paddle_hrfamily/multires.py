@@ -1,4 +1,4 @@
-"""Parallel streams of several resolutions: the one machine behind HRNet and U-HRNet.
+"""Parallel streams of several resolutions, from which both HRNet and U-HRNet are built.
 
 Features are kept by stride: `feats[8]` is the latest tensor of the 1/8 stream, (N, 2·width, H/8, W/8). A network is a
 table of stages, each naming its live strides. Between two stages one rule serves both families: a live stream is kept,
@@ -16,6 +16,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from paddle_hrfamily.blocks import BasicBlock, Bottleneck, Residual, block_chain
+from paddle_hrfamily.contract import Backbone
 from paddle_hrfamily.layers import ConvBN, Padding, Upsampling, halve_channels, resize_as
 
 Features = dict[int, paddle.Tensor]
@@ -75,11 +76,11 @@ class Stem(nn.Layer):
         return self.blocks(self.conv2(self.conv1(image)))
 
 
-class Exchange(nn.Layer):
+class FusionLayer(nn.Layer):
     """Every stream receives the sum of all, each brought to its resolution (HRNet section 3.3, figure 3).
 
     Coarse to fine: 1×1, then resize. Fine to coarse: a strided 3×3 per halving, at the source's width until the last.
-    `targets` are the streams that go on: all of them, but for the end of HRNetV1.
+    `targets` are the streams to compute: all of them, except at the end of HRNetV1.
     """
 
     def __init__(self, strides: Sequence[int], layout: Layout, style: Style, targets: Sequence[int]) -> None:
@@ -120,7 +121,7 @@ def _downsampling(in_channels: int, out_channels: int, factor: int, style: Style
 
 
 class HRModule(nn.Layer):
-    """Residual blocks on every stream in parallel, then an exchange; a single stream has nobody to exchange with."""
+    """Residual blocks on every stream in parallel, then the exchange between them; a single stream has none."""
 
     def __init__(self, strides: Sequence[int], layout: Layout, style: Style, targets: Sequence[int]) -> None:
         super().__init__()
@@ -129,7 +130,7 @@ class HRModule(nn.Layer):
             self.branches[str(stride)] = block_chain(
                 layout.block, layout.channels(stride), layout.block_width(stride), layout.blocks
             )
-        self.exchange = Exchange(strides, layout, style, targets) if len(strides) > 1 else None
+        self.exchange = FusionLayer(strides, layout, style, targets) if len(strides) > 1 else None
 
     def forward(self, feats: Features) -> Features:
         feats = {int(stride): branch(feats[int(stride)]) for stride, branch in self.branches.items()}
@@ -186,13 +187,13 @@ class Transition(nn.Layer):
         return paddle.concat([up, halve_channels(skip)], axis=1)
 
 
-class MultiResNet(nn.Layer):
+class MultiResNet(Backbone):
     """Stem, then transition and modules for every stage of the layout.
 
     `forward(image (N, in_channels, H, W))` returns the latest feature of each of `feat_strides`, finest first,
     (N, feat_channels[i], ceil(H/feat_strides[i]), ceil(W/feat_strides[i])); any H, W from 32 up. With `concat` it
     returns one map instead, all of them resized to 1/4 and concatenated: the form that PaddleSeg's heads expect. With
-    `finest_alone` the last exchange feeds the finest stream only, and that is all there is (HRNetV1, figure 4a).
+    `finest_alone` the last exchange computes the finest stream alone, which is the one feature (HRNetV1, figure 4a).
     """
 
     def __init__(
@@ -210,7 +211,8 @@ class MultiResNet(nn.Layer):
         self.in_channels = in_channels
         self.style = style
         self.padding = style.padding
-        # Weights of the network in full hold layers, whose names begin so, that this one does without.
+        self.align_corners = style.align_corners
+        # Weights of the whole network hold layers that this one is built without; their names begin so.
         last = len(layout.stages) - 1
         self.omits = f"stages.{last}.{layout.stages[last].modules - 1}.exchange." if finest_alone else None
         self.concat = concat

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from paddle_hrfamily.host import environment
+from paddle_hrfamily import system
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken by as many workers
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-environment.prepare()
+system.prepare()
 
 import paddle  # noqa: E402
+
+from tests.parity import Parity  # noqa: E402
 
 paddle.disable_signal_handler()  # it writes where pytest captures: a worker would die without a word
 
@@ -22,8 +24,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real images and independent answers that may lie beside a checkout."""
+    """The folder of real images that may lie beside a checkout."""
     folder = ROOT.parent / "shared"
     if not folder.is_dir():
-        pytest.skip("needs the folder ../shared (real images, parity fixtures) beside the checkout")
+        pytest.skip("needs the folder ../shared (real images) beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def parity() -> Parity:
+    """What independent implementations compute, and with which weights."""
+    return Parity()

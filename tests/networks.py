@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import paddle
@@ -29,14 +26,6 @@ PUBLISHED = {
     "hrnet_w18_ocr": ("12.0808", "394.346"),
     "hrnet_w48_ocr": ("70.3727", "1206.369"),
 }
-
-
-def fixtures(shared: Path) -> ModuleType:
-    """The module that rebuilds the checkpoint and the input of a parity fixture."""
-    spec = importlib.util.spec_from_file_location("fixture", shared / "parity" / "fixture.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def assert_gradient_norms(model: paddle.nn.Layer, layout: Layout, norms: Mapping[str, float]) -> None:

@@ -17,9 +17,9 @@ import pytest
 import yaml
 
 from paddle_hrfamily.__main__ import run_command
+from paddle_hrfamily.ablation import runs, table
+from paddle_hrfamily.ablation.suite import Suite, read_suite
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host.ablation import runs, table
-from paddle_hrfamily.host.ablation.suite import Suite, read_suite
 from tests import tiny
 
 FLAGS = ("--device", "cpu", "--save_interval", "4", "--iters", "20")

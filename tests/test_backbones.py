@@ -14,6 +14,8 @@ from paddle_hrfamily.backbones import HRNet, UHRNet, hrnet, uhrnet
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.zoo import create_model
 
+pytestmark = pytest.mark.line
+
 SMALL = [(HRNet, "W18_Small_V1"), (HRNet, "W18_Small_V2"), (UHRNet, "W18_Small")]
 EVERY = [(HRNet, v) for v in hrnet.VARIANTS] + [(UHRNet, v) for v in uhrnet.VARIANTS]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import pickle
@@ -13,10 +14,14 @@ import numpy as np
 import paddle
 import pytest
 
+from paddle_hrfamily.checkpointing import checkpoints, restore, snapshot
+from paddle_hrfamily.checkpointing.order import SeededDataset, StepSampler, derived_seed
+from paddle_hrfamily.checkpointing.snapshot import Broken, State
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host.resuming import checkpoints, restore, snapshot
-from paddle_hrfamily.host.resuming.order import SeededDataset, StepSampler, derived_seed
-from paddle_hrfamily.host.resuming.snapshot import Broken, State
+from paddle_hrfamily.files import Unwritable, replacing, write_text
+from paddle_hrfamily.patching import core_module
+
+pytestmark = pytest.mark.line
 
 NAMES = ("model.pdparams", "model.pdopt")
 
@@ -24,7 +29,7 @@ NAMES = ("model.pdparams", "model.pdopt")
 def write(folder: Path, iteration: int) -> None:
     snapshot.begin(folder)
     for name in NAMES:
-        snapshot.write_whole(folder / name, lambda path, name=name: Path(path).write_text(f"{name} {iteration}" * 50))
+        write_text(folder / name, f"{name} {iteration}" * 50)
     snapshot.seal(folder, State(iteration=iteration, seed=7, best={"best_model": (iteration, 0.5)}), NAMES)
 
 
@@ -141,14 +146,15 @@ def test_order_is_by_number_and_other_folders_are_left_out(tmp_path):
 
 def test_a_full_disk_leaves_the_old_file(tmp_path):
     target = tmp_path / "model.pdparams"
-    snapshot.write_whole(target, lambda path: Path(path).write_text("old"))
+    write_text(target, "old")
 
-    def fails(path: str) -> None:
-        Path(path).write_text("ne")
-        raise OSError(28, "No space left on device")
+    def fails() -> None:
+        with replacing(target, durable=True) as draft:
+            draft.write_text("ne")
+            raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"):
-        snapshot.write_whole(target, fails)
+    with pytest.raises(Unwritable, match="No space"):
+        fails()
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["model.pdparams"]
 
@@ -303,6 +309,7 @@ def arguments(save_dir: Path, **changes: object) -> dict:
         "train_dataset": Numbers(8),
         "batch_size": 2,
         "use_ema": False,
+        "keep_checkpoint_max": 5,
         **changes,
     }
 
@@ -350,12 +357,46 @@ def test_the_best_of_before_is_forgotten_if_someone_deleted_it(tmp_path):
     assert checkpoints.Run(arguments(tmp_path, resume_model="latest")).state.best == {}
 
 
-def test_older_checkpoints_count_when_resuming_and_are_left_alone_otherwise(tmp_path):
+@pytest.mark.parametrize(("resumed", "left"), [(True, [10, 15]), (False, [5, 10, 15])])
+def test_older_checkpoints_count_when_resuming_and_are_left_alone_otherwise(tmp_path, resumed, left):
     for iteration in (5, 10):
         write(tmp_path / f"iter_{iteration}", iteration)
-    resumed = checkpoints.Run(arguments(tmp_path, resume_model="latest"))
-    assert list(resumed._older_checkpoints()) == [str(tmp_path / "iter_5"), str(tmp_path / "iter_10")]
-    assert list(checkpoints.Run(arguments(tmp_path))._older_checkpoints()) == []
+    changes = {"resume_model": "latest" if resumed else None, "keep_checkpoint_max": 2}
+    run = checkpoints.Run(arguments(tmp_path, **changes))
+    run.steps = SimpleNamespace(iteration=15)
+    for name in NAMES:
+        run._save({"x": paddle.ones([1])}, str(tmp_path / "iter_15" / name))
+    assert [n for n, _ in snapshot.checkpoints(tmp_path)] == left
+
+
+def test_zero_keeps_all_checkpoints(tmp_path):
+    run = checkpoints.Run(arguments(tmp_path, keep_checkpoint_max=0))
+    for iteration in range(1, 8):
+        run.steps = SimpleNamespace(iteration=iteration)
+        for name in NAMES:
+            run._save({"x": paddle.ones([1])}, str(tmp_path / f"iter_{iteration}" / name))
+    assert [n for n, _ in snapshot.checkpoints(tmp_path)] == [*range(1, 8)]
+
+
+def test_no_builtin_of_the_loop_is_replaced(tmp_path):
+    replaced = checkpoints.Run(arguments(tmp_path)).replacements()
+    assert not set(replaced) & {*vars(builtins), "deque"}
+    assert set(replaced) < set(vars(core_module("train")))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_ends_training_after_its_step(tmp_path, value):
+    run = checkpoints.Run(arguments(tmp_path))
+    replaced, losses = run.replacements(), []
+    compute = run.watched(lambda: losses)
+    run.steps = SimpleNamespace(iteration=3)
+    losses[:] = [paddle.to_tensor([1.0]), paddle.to_tensor([0.5])]
+    assert compute() == losses
+    replaced["train_profiler"].add_profiler_step(None)
+    losses[:] = [paddle.to_tensor([1.0]), paddle.to_tensor([value])]
+    compute()
+    with pytest.raises(UserError, match=f"the loss is {value} at iteration 3;.*no checkpoint was written yet"):
+        replaced["train_profiler"].add_profiler_step(None)
 
 
 def test_the_loss_scale_of_fp16_survives(tmp_path, monkeypatch):

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paddleseg.utils.visualize import get_color_map_list
 
+from hrfamily_deploy.colors import palette
+from paddle_hrfamily.data.classes import ClassTable, class_table
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host.classes import ClassTable, class_table, palette
 
 
 def of_type(name: str, **model) -> dict:

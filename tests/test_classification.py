@@ -14,7 +14,7 @@ from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.models import HRNetClassifier, HRNetPose
 from paddle_hrfamily.weights import load_weights, save
 from paddle_hrfamily.zoo import create_model, list_models
-from tests.networks import fixtures
+from tests.parity import Parity
 
 TIMM = "hrnet_w18_cls_timm"
 BOUND = 1e-3
@@ -41,10 +41,10 @@ def tiny(num_classes: int = 3, **options: object) -> HRNetClassifier:
 
 
 @pytest.fixture(scope="module")
-def w18(shared: Path) -> HRNetClassifier:
+def w18(parity: Parity) -> HRNetClassifier:
     """The network with the weights of the fixture, every one of which has its place."""
     model = create_model("hrnet_w18_cls")
-    report = load_weights(model, fixtures(shared).state_dict(TIMM))
+    report = load_weights(model, parity.state_dict(TIMM))
     assert (report.layout, report.missing, report.unexpected) == ("official HRNet", [], [])
     assert sorted(report.matched) == sorted(model.state_dict())
     model.eval()
@@ -52,16 +52,16 @@ def w18(shared: Path) -> HRNetClassifier:
 
 
 @pytest.mark.parametrize("size", ["128x256", "224x224"])
-def test_logits_equal_an_independent_implementation(shared: Path, w18: HRNetClassifier, size: str) -> None:
-    expected = np.load(shared / "parity" / TIMM / f"logits_{size}.npy")
+def test_logits_equal_an_independent_implementation(parity: Parity, w18: HRNetClassifier, size: str) -> None:
+    expected = parity.answer(TIMM, f"logits_{size}.npy")
     with paddle.no_grad():
-        result = w18(paddle.to_tensor(fixtures(shared).input_image(TIMM, size))).numpy()
+        result = w18(paddle.to_tensor(parity.input_image(TIMM, size))).numpy()
     assert result.shape == expected.shape == (1, 1000)
     assert np.abs(result - expected).max() <= BOUND
 
 
-def test_every_stage_equals_an_independent_implementation(shared: Path, w18: HRNetClassifier) -> None:
-    expected = np.load(shared / "parity" / TIMM / "intermediates_128x256.npz")
+def test_every_stage_equals_an_independent_implementation(parity: Parity, w18: HRNetClassifier) -> None:
+    expected = parity.answer(TIMM, "intermediates_128x256.npz")
     seen: dict[str, paddle.Tensor] = {}
     hooks = [
         stage.register_forward_post_hook(
@@ -71,7 +71,7 @@ def test_every_stage_equals_an_independent_implementation(shared: Path, w18: HRN
     ]
     hooks.append(w18.backbone.stem.register_forward_post_hook(lambda layer, inputs, out: seen.update(layer1=out)))
     with paddle.no_grad():
-        w18(paddle.to_tensor(fixtures(shared).input_image(TIMM, "128x256")))
+        w18(paddle.to_tensor(parity.input_image(TIMM, "128x256")))
     for hook in hooks:
         hook.remove()
     assert set(seen) == set(expected.files)
@@ -140,8 +140,8 @@ def test_bottleneck_weights_in_the_official_names() -> None:
 # --- the same weights in the other networks ---
 
 
-def test_a_classifier_of_other_classes_takes_the_backbone_alone(shared: Path) -> None:
-    weights = fixtures(shared).state_dict(TIMM)
+def test_a_classifier_of_other_classes_takes_the_backbone_alone(parity: Parity) -> None:
+    weights = parity.state_dict(TIMM)
     model = create_model("hrnet_w18_cls", 7)
     with pytest.raises(UserError, match="tells 1000 classes apart and this network 7; build it with num_classes=1000"):
         load_weights(model, weights)
@@ -153,8 +153,8 @@ def test_a_classifier_of_other_classes_takes_the_backbone_alone(shared: Path) ->
 
 
 @pytest.mark.parametrize("part", ["backbone", "auto"])
-def test_segmentation_takes_the_backbone(shared: Path, part: str) -> None:
-    weights = fixtures(shared).state_dict(TIMM)
+def test_segmentation_takes_the_backbone(parity: Parity, part: str) -> None:
+    weights = parity.state_dict(TIMM)
     model = create_model("hrnet_w18", 19)
     report = load_weights(model, weights, part=part)
     assert sorted(report.matched) == sorted(n for n in model.state_dict() if n.startswith("backbone."))
@@ -162,29 +162,28 @@ def test_segmentation_takes_the_backbone(shared: Path, part: str) -> None:
         load_weights(model, weights)
 
 
-def test_pose_takes_the_backbone_without_the_exchange_that_it_ends_before(shared: Path) -> None:
+def test_pose_takes_the_backbone_without_the_exchange_that_it_ends_before(parity: Parity) -> None:
     model = HRNetPose(HRNet("W18", upsampling="nearest", finest_alone=True))
-    report = load_weights(model, fixtures(shared).state_dict(TIMM), part="auto")
+    report = load_weights(model, parity.state_dict(TIMM), part="auto")
     assert sorted(report.matched) == sorted(n for n in model.state_dict() if n.startswith("backbone."))
     left = [name for name in report.dropped if not name.endswith("num_batches_tracked")]
     assert left and all(name.startswith("stage4.2.fuse_layers.") for name in left)
 
 
-def test_the_weights_of_a_larger_variant_are_not_cut_to_fit_pose(shared: Path) -> None:
+def test_the_weights_of_a_larger_variant_are_not_cut_to_fit_pose(parity: Parity) -> None:
     with pytest.raises(UserError, match="another backbone"):
-        load_weights(
-            create_model("hrnet_w18_small_v2_pose"), fixtures(shared).state_dict(TIMM), part="backbone", strict=False
-        )
+        load_weights(create_model("hrnet_w18_small_v2_pose"), parity.state_dict(TIMM), part="backbone", strict=False)
 
 
-def test_the_published_name_fills_the_whole_classifier(shared: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_the_published_name_fills_the_whole_classifier(parity: Parity, tmp_path: Path, monkeypatch, caplog) -> None:
+    caplog.set_level("INFO", "paddle_hrfamily")
     asked: list[str] = []
     file = tmp_path / "model.safetensors"
-    save(fixtures(shared).state_dict(TIMM), file)
+    save(parity.state_dict(TIMM), file)
     monkeypatch.setattr("paddle_hrfamily.weights.loading.fetch", lambda source: asked.append(source) or file)
     create_model("hrnet_w18_cls", pretrained="imagenet")
     assert asked == ["hf-hub:timm/hrnet_w18.ms_aug_in1k"]
-    assert "1631 of 1631 tensors matched" in capsys.readouterr().out
+    assert "1631 of 1631 tensors matched" in caplog.text
 
 
 def test_own_file(tmp_path: Path) -> None:

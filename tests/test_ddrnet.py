@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from math import ceil
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,7 +21,10 @@ from paddle_hrfamily.models import DDRSeg
 from paddle_hrfamily.weights import load_weights
 from paddle_hrfamily.weights.ddrnet import OFFICIAL
 from paddle_hrfamily.zoo import create_model
-from tests.networks import assert_gradient_norms, assert_running_means, fixtures
+from tests.networks import assert_gradient_norms, assert_running_means
+from tests.parity import Parity
+
+pytestmark = pytest.mark.line
 
 BOUND = 1e-3
 
@@ -47,28 +48,26 @@ def outputs(model: nn.Layer, image: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_outputs_equal_the_official_code(shared: Path, name: str) -> None:
-    fixture = fixtures(shared)
+def test_outputs_equal_the_official_code(parity: Parity, name: str) -> None:
     architecture, expected = FIXTURES[name]
     model = create_model(architecture, **({} if architecture.endswith("_cls") else {"auxiliary": True}))
-    report = load_weights(model, fixture.state_dict(name))
+    report = load_weights(model, parity.state_dict(name))
     assert not (report.missing or report.mismatched or report.unexpected or report.fresh)
-    sizes = [size for size in fixture.meta(name)["inputs"] if size not in fixture.meta(name)["errors"]]
+    sizes = [size for size in parity.meta(name)["inputs"] if size not in parity.meta(name)["errors"]]
     assert len(sizes) == 2
     for size in sizes:
-        results = outputs(model, fixture.input_image(name, size))
+        results = outputs(model, parity.input_image(name, size))
         for kind in expected:
-            answer = np.load(shared / "parity" / name / f"{kind}_{size}.npy")
+            answer = parity.answer(name, f"{kind}_{size}.npy")
             assert results[kind].shape == answer.shape
             assert np.abs(results[kind] - answer).max() <= BOUND, (kind, size)
 
 
-def test_stage_outputs_equal_the_official_code(shared: Path) -> None:
+def test_stage_outputs_equal_the_official_code(parity: Parity) -> None:
     """The official names of stages, and where they are here; ours end some stages with the ReLU that follows there."""
     name = "ddrnet_23_slim_aux"
-    fixture = fixtures(shared)
     model = create_model("ddrnet_23_slim", auxiliary=True)
-    load_weights(model, fixture.state_dict(name))
+    load_weights(model, parity.state_dict(name))
     backbone = model.backbone
     layers = {
         "conv1": backbone.stem.conv2,
@@ -83,8 +82,8 @@ def test_stage_outputs_equal_the_official_code(shared: Path) -> None:
     seen: dict[str, np.ndarray] = {}
     for key, layer in layers.items():
         layer.register_forward_post_hook(lambda layer, inputs, out, key=key: seen.update({key: out.numpy()}))
-    outputs(model, fixture.input_image(name, "128x256"))
-    expected = np.load(shared / "parity" / name / "intermediates_128x256.npz")
+    outputs(model, parity.input_image(name, "128x256"))
+    expected = parity.answer(name, "intermediates_128x256.npz")
     assert set(expected.files) == set(layers)
     for key in layers:
         answer = np.maximum(expected[key], 0) if key in ("layer1", "layer2") else expected[key]
@@ -158,22 +157,21 @@ def test_how_far_the_largest_is_from_the_paper() -> None:
 
 
 @pytest.fixture(scope="module")
-def step(shared: Path) -> SimpleNamespace:
+def step(parity: Parity) -> SimpleNamespace:
     """One training step with deep supervision in float64: the official code's, and this network's."""
-    folder = shared / "parity" / "ddrnet_23_slim_aux" / "train_step"
-    data = np.load(folder / "data.npz")
+    data = parity.answer("ddrnet_23_slim_aux", "train_step/data.npz")
     paddle.set_default_dtype("float64")
     try:
         model = create_model("ddrnet_23_slim", auxiliary=True)
     finally:
         paddle.set_default_dtype("float32")
-    load_weights(model, fixtures(shared).state_dict("ddrnet_23_slim_aux"))
+    load_weights(model, parity.state_dict("ddrnet_23_slim_aux"))
     model.train()
     label = paddle.to_tensor(data["label"].astype("int64"))
     logits = model(paddle.to_tensor(data["input"].astype("float64")))
     losses = [F.cross_entropy(x.transpose([0, 2, 3, 1]), label, ignore_index=255) for x in logits]
     (losses[0] + 0.4 * losses[1]).backward()
-    expected = json.loads((folder / "meta.json").read_text())
+    expected = parity.meta("ddrnet_23_slim_aux/train_step")
     return SimpleNamespace(model=model, losses=[float(loss) for loss in losses], expected=expected, data=data)
 
 

@@ -17,13 +17,13 @@ from paddleseg.transforms import Normalize, RandomHorizontalFlip
 from paddle_hrfamily.__main__ import main
 from paddle_hrfamily.backbones import HRNet, UHRNet
 from paddle_hrfamily.complexity import trainable_parameters
+from paddle_hrfamily.data import NYUv2Depth
+from paddle_hrfamily.data.label_checks import check_labels
+from paddle_hrfamily.data.transforms import RandomDepthZoom
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host import registry, settings
-from paddle_hrfamily.host.datasets import NYUv2Depth
-from paddle_hrfamily.host.datasets.transforms import RandomDepthZoom
-from paddle_hrfamily.host.labels import check_labels
-from paddle_hrfamily.host.predicting.depth import colored
-from paddle_hrfamily.host.scoring import depth as depth_evaluation
+from paddle_hrfamily.evaluation import depth as depth_evaluation
+from paddle_hrfamily.inference.depth_maps import colored
+from paddle_hrfamily.integration import config_file, registration
 from paddle_hrfamily.losses.depth import DepthLoss
 from paddle_hrfamily.models import HRDepth, HRNetSeg
 from tests import tiny
@@ -33,7 +33,7 @@ BACKBONES = {"HRNet": lambda: HRNet("W18_Small_V1"), "UHRNet": lambda: UHRNet("W
 
 @pytest.fixture(scope="module", autouse=True)
 def _registered() -> None:
-    registry.register()
+    registration.register()
 
 
 # The network and its loss
@@ -108,7 +108,7 @@ def test_the_loss_refuses_what_it_cannot_do() -> None:
 
 
 def zoomed(scale: float, size: tuple[int, int] = (41, 61)) -> tuple[np.ndarray, np.ndarray]:
-    """Picture and depth after the zoom; both hold a bright point 8 right and 4 below the centre."""
+    """Image and depth after the zoom; both hold a bright point 8 right and 4 below the centre."""
     height, width = size
     image, depth = np.zeros((height, width, 3), np.float32), np.full(size, 3, np.float32)
     image[height // 2 + 4, width // 2 + 8] = 255
@@ -185,7 +185,7 @@ class Constant(paddle.nn.Layer):
 
 
 def folder(root: Path, count: int = 4, size: tuple[int, int] = (48, 64)) -> Path:
-    """`count` pictures whose brightness tells the depth, 1 to 5 metres; a corner of each is not measured."""
+    """`count` images whose brightness tells the depth, 1 to 5 metres; a corner of each is not measured."""
     rng = np.random.default_rng(0)
     for name in ("rgb", "depth_mm"):
         (root / name).mkdir(parents=True)
@@ -243,7 +243,7 @@ def test_a_network_of_classes_is_refused(tmp_path: Path) -> None:
 # The data set
 
 
-def test_labels_are_metres_and_flip_with_the_picture(tmp_path: Path) -> None:
+def test_labels_are_metres_and_flip_with_the_image(tmp_path: Path) -> None:
     folder(tmp_path)
     millimetres = cv2.imread(str(tmp_path / "depth_mm" / "2.png"), cv2.IMREAD_UNCHANGED)
     plain = NYUv2Depth("train", [Normalize()], str(tmp_path))[2]
@@ -270,7 +270,7 @@ def test_lists_of_three_columns_and_from_the_root_are_read(tmp_path: Path) -> No
     ("spoil", "message"),
     [
         (lambda root: (root / "depth_mm" / "1.png").unlink(), r"no .*depth_mm/1\.png.*cs\.nyu\.edu"),
-        (lambda root: [file.unlink() for file in (root / "rgb").iterdir()], r"neither .*train\.txt nor pictures in"),
+        (lambda root: [file.unlink() for file in (root / "rgb").iterdir()], r"neither .*train\.txt nor images in"),
         (lambda root: (root / "train.txt").write_text("rgb/1.png\n"), r"train\.txt:1: 'rgb/1\.png' is too short"),
         (lambda root: (root / "train.txt").write_text(""), "has no samples"),
     ],
@@ -284,8 +284,8 @@ def test_what_is_missing_is_named(tmp_path: Path, spoil, message: str) -> None:
 @pytest.mark.parametrize(
     ("depth", "message"),
     [
-        (np.full((48, 64), 7, np.uint8), "no 16-bit grey picture of millimetres"),
-        (np.full((40, 64), 2000, np.uint16), "is 64x40, its picture 64x48"),
+        (np.full((48, 64), 7, np.uint8), "no 16-bit grey image of millimetres"),
+        (np.full((40, 64), 2000, np.uint16), "is 64x40, its image 64x48"),
         (np.zeros((48, 64), np.uint16), "no pixel of 1 to 10000 millimetres"),
     ],
 )
@@ -309,9 +309,9 @@ def test_real_pairs(shared: Path) -> None:
 
 
 def config(root: Path) -> Path:
-    """A config of the packaged recipe on a folder of small pictures, five iterations long."""
+    """A config of the packaged recipe on a folder of small images, five iterations long."""
     data = folder(root / "data")
-    content = settings.load("hrnet_w18_small_v2_nyuv2.yml").dic
+    content = config_file.load("hrnet_w18_small_v2_nyuv2.yml").dic
     content["model"]["backbone"] = {"type": "HRNet", "variant": "W18_Small_V1"}
     for key in ("train_dataset", "val_dataset"):
         content[key]["dataset_root"] = str(data)
@@ -352,7 +352,7 @@ def test_train_val_predict_and_export(tmp_path: Path, capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("export", "--output_op", "softmax"), "answers in metres, without classes"),
+        (("export", "--output_op", "softmax"), "output is metres, without classes"),
         (("predict", "--model_path", "x.pdparams", "--image_path", "x.png"), "x.png does not exist"),
     ],
 )
@@ -362,7 +362,7 @@ def test_what_depth_cannot_be_asked_for(tmp_path: Path, capsys, arguments: tuple
     assert reason in capsys.readouterr().err
 
 
-def test_a_video_is_refused_and_bad_pictures_are_counted(tmp_path: Path, capsys) -> None:
+def test_a_video_is_refused_and_bad_images_are_counted(tmp_path: Path, capsys) -> None:
     file = config(tmp_path)
     weights = tmp_path / "model.pdparams"
     paddle.save(HRDepth(HRNet("W18_Small_V1")).state_dict(), str(weights))
@@ -371,10 +371,10 @@ def test_a_video_is_refused_and_bad_pictures_are_counted(tmp_path: Path, capsys)
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48))
     writer.write(np.zeros((48, 64, 3), np.uint8))
     writer.release()
-    assert main([*given, str(video)]) == 2 and "depth is predicted of pictures" in capsys.readouterr().err
-    (tmp_path / "data" / "rgb" / "0.png").write_bytes(b"no picture")
+    assert main([*given, str(video)]) == 2 and "depth is predicted of images" in capsys.readouterr().err
+    (tmp_path / "data" / "rgb" / "0.png").write_bytes(b"no image")
     assert main([*given, str(tmp_path / "data" / "rgb"), "--save_dir", str(tmp_path / "seen")]) == 1
-    assert "1 of 4 pictures were left out" in capsys.readouterr().out
+    assert "1 of 4 images were left out" in capsys.readouterr().out
 
 
 def test_near_is_red_and_far_is_blue() -> None:

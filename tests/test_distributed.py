@@ -13,14 +13,17 @@ import paddle
 import pytest
 
 from paddle_hrfamily.__main__ import main
-from paddle_hrfamily.host.resuming import snapshot
+from paddle_hrfamily.checkpointing import snapshot
 from tests import tiny
 
 PROTOBUF = int(importlib.metadata.version("protobuf").split(".")[0])
-pytestmark = pytest.mark.skipif(
-    paddle.__version__.startswith("2.6") and PROTOBUF > 6,
-    reason=f"Paddle 2.6's fleet asks protobuf for FieldDescriptor.label, which protobuf {PROTOBUF} no longer has",
-)
+pytestmark = [
+    pytest.mark.line,
+    pytest.mark.skipif(
+        paddle.__version__.startswith("2.6") and PROTOBUF > 6,
+        reason=f"Paddle 2.6's fleet asks protobuf for FieldDescriptor.label, which protobuf {PROTOBUF} no longer has",
+    ),
+]
 
 # What each process runs: `hrfamily train`, and then it writes down what only it can know.
 WORKER = """
@@ -28,8 +31,8 @@ import sys
 import numpy as np
 import paddle
 from paddle_hrfamily.__main__ import main
-from paddle_hrfamily.host.resuming import order
-from paddle_hrfamily.host.overlay import core_module, wrap
+from paddle_hrfamily.checkpointing import order
+from paddle_hrfamily.patching import core_module, wrap
 
 folder, *arguments = sys.argv[1:]
 seen, iterate = [], order.StepSampler.__iter__

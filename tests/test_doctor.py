@@ -6,13 +6,15 @@ import argparse
 import json
 import re
 from dataclasses import replace
+from email.message import Message
 from pathlib import Path
 
 import pytest
 
 from paddle_hrfamily.commands import doctor
-from paddle_hrfamily.host.doctor import diagnosis, installation
-from paddle_hrfamily.host.doctor.installation import Facts
+from paddle_hrfamily.doctor import diagnosis, installation
+from paddle_hrfamily.doctor.installation import Facts
+from paddle_hrfamily.integration.repairs import TABLE
 
 SOUND = Facts(
     python=(3, 11, 7),
@@ -143,6 +145,64 @@ def test_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     assert report["versions"]["numpy"] == "2.4.6"
     assert report["devices"]["gpus"] == HOPPER
     assert {"level", "what", "fix"} == set(report["findings"][0])
+
+
+def test_extras_are_told_with_what_they_lack(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = facts(extras={"serve": [], "int8": ["openvino", "nncf"]})
+    assert command(monkeypatch, found, as_json=False) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"(?m)^  serve +installed$", said)
+    assert re.search(r"(?m)^  int8 +without openvino, nncf: pip install 'paddle_hrfamily\[int8\]'$", said)
+
+
+NEEDS = [
+    "numpy",
+    'onnx>=1.16.1,<1.18; extra == "onnx"',
+    'onnxruntime>=1.17; extra == "onnx"',
+    'shtab>=1.6; extra == "completion"',
+    'pytest; extra == "test"',
+]
+
+
+@pytest.fixture
+def packaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation with another onnx than wanted, and without shtab."""
+    installed = {"paddle_hrfamily": "0.1.0", "numpy": "1.26.4", "onnx": "1.18.0", "onnxruntime": "1.20"}
+    message = Message()
+    for extra in ("onnx", "completion", "test", "all"):
+        message["Provides-Extra"] = extra
+    monkeypatch.setattr(installation.metadata, "metadata", lambda name: message)
+    monkeypatch.setattr(installation.metadata, "requires", lambda name: NEEDS if name == "paddle_hrfamily" else [])
+    monkeypatch.setattr(installation, "_version", installed.get)
+
+
+@pytest.mark.usefixtures("packaged")
+def test_what_an_extra_lacks_comes_from_the_package() -> None:
+    assert installation.extras() == {"onnx": [], "completion": ["shtab"]}
+
+
+@pytest.mark.usefixtures("packaged")
+def test_what_extras_want_in_another_version_is_a_conflict() -> None:
+    (conflict,) = installation._conflicts(["paddle_hrfamily", "numpy"])
+    assert re.fullmatch(r"paddle_hrfamily 0.1.0 wants onnx<1.18,>=1.16.1, and 1.18.0 is installed", conflict)
+
+
+def test_without_pip_nothing_is_said_of_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation, "PACKAGE", "no_such_distribution")
+    assert installation.extras() == {}
+
+
+def test_what_is_changed_in_paddleseg_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, SOUND, as_json=False) == 0
+    said = capsys.readouterr().out
+    assert all(f": {repair.why}" in said for repair in TABLE)
+    assert command(monkeypatch, SOUND, as_json=True) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [row["until"] for row in report["repairs"]] == [repair.until for repair in TABLE]
 
 
 def test_this_installation_is_looked_at_for_real() -> None:

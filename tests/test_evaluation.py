@@ -12,11 +12,16 @@ from paddleseg.datasets import Dataset
 from paddleseg.transforms import Normalize
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, jaccard_score
 
-from paddle_hrfamily.host import compat
-from paddle_hrfamily.host.overlay import core_module
-from paddle_hrfamily.host.registry import register
-from paddle_hrfamily.host.scoring import evaluation
+from paddle_hrfamily.errors import UserError
+from paddle_hrfamily.evaluation import protocols, segmentation
+from paddle_hrfamily.evaluation.scores import Scores
+from paddle_hrfamily.inference.options import EvaluationOptions, InferenceOptions
+from paddle_hrfamily.integration import repairs
+from paddle_hrfamily.integration.registration import register
+from paddle_hrfamily.patching import core_module
 from tests import tiny
+
+pytestmark = pytest.mark.line
 
 register()
 C = len(tiny.CLASSES)
@@ -99,7 +104,7 @@ def test_a_class_in_no_label_is_marked_and_left_out_of_the_second_mean(tmp_path)
 def test_json_can_be_read_back_and_undefined_is_null(tmp_path):
     counts = np.zeros((4, 3), "int64")
     counts[0, 0] = 9  # one class in the labels, all right: kappa is 0 / 0
-    report = evaluation.Report(counts, ("a", "b"), 255, 1)
+    report = segmentation.SegmentationReport(counts, ("a", "b"), 255, 1)
     content = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert content["kappa"] is None
     assert content["confusion_rows_are_labels"] == [[9, 0], [0, 0]]
@@ -120,6 +125,52 @@ def test_flips_scales_and_windows_go_through_it(tmp_path):
 
 def test_training_evaluates_through_it_and_repeating_changes_nothing():
     evaluate = core.evaluate
-    evaluation.install()
-    compat.apply()
+    protocols.install()
+    repairs.apply()
     assert core.evaluate is core_module("train").evaluate is core_module("val").evaluate is evaluate
+
+
+# Data sets with measures of their own
+
+
+def test_a_data_set_is_evaluated_by_its_task(tmp_path, monkeypatch):
+    seen = {}
+
+    def judged(model, dataset, options):
+        seen.update(model=model, dataset=dataset, options=options)
+        return Scores((0.25, 0.5, [], [], 0.0))
+
+    monkeypatch.setitem(protocols.PROTOCOLS, "depth", judged)
+    dataset, model = data(tmp_path), Threshold()
+    dataset.task = "depth"
+    found = core.evaluate(model, dataset, aug_eval=True, scales=[0.5, 1], num_workers=2, print_detail=False)
+    assert found[0] == 0.25
+    options = EvaluationOptions(InferenceOptions(aug_pred=True, scales=(0.5, 1.0)), num_workers=2, print_detail=False)
+    assert seen == {"model": model, "dataset": dataset, "options": options}
+
+
+def test_a_third_party_data_set_may_evaluate_itself(tmp_path):
+    class Own(Dataset):
+        task = "depth"  # which its method comes before
+
+        def evaluate(self, model, options):
+            return Scores((0.75, options.inference.scales, [], [], 0.0))
+
+    path = tiny.dataset(tmp_path)
+    dataset = Own(dataset_root=str(tmp_path), transforms=[], num_classes=C, mode="val", val_path=str(path))
+    assert core.evaluate(Threshold(), dataset, print_detail=False)[:2] == (0.75, (1.0,))
+
+
+def test_a_task_that_nobody_knows_is_an_error(tmp_path):
+    dataset = data(tmp_path)
+    assert protocols.protocol_of(dataset) is None
+    dataset.task = "dept"
+    with pytest.raises(UserError, match="no task of Dataset 'dept'; did you mean depth"):
+        core.evaluate(Threshold(), dataset)
+
+
+def test_the_tasks_of_our_data_sets_are_known():
+    from paddleseg.cvlibs import manager
+
+    tasks = {getattr(dataset, "task", "segmentation") for dataset in manager.DATASETS.components_dict.values()}
+    assert tasks == {"segmentation", *protocols.PROTOCOLS}

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from paddle.nn import functional as F
 
+from hrfamily_deploy.imaging import image_files
 from paddle_hrfamily.__main__ import main
+from paddle_hrfamily.data.street_renderer import render_street
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host.datasets.painter import paint_street
-from paddle_hrfamily.host.pictures import images
-from paddle_hrfamily.host.predicting.attention import ClassAttention, class_numbers, heat, normalised
+from paddle_hrfamily.inference.attention import ClassAttention, class_numbers, heat, normalised
 from paddle_hrfamily.models import HRNetSeg, SPGNet
 from paddle_hrfamily.weights import save
 from paddle_hrfamily.zoo import create_model
@@ -124,7 +124,7 @@ def trained(model: SPGNet, tmp_path_factory: pytest.TempPathFactory) -> Trained:
 def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("street")
     for index, (name, size) in enumerate({"a.jpg": (96, 64), "b.png": (301, 199)}.items()):
-        images.write(folder / name, paint_street(np.random.default_rng(index), size)[0])
+        image_files.write(folder / name, render_street(np.random.default_rng(index), size)[0])
     return folder
 
 
@@ -137,13 +137,13 @@ def written(out: Path) -> set[str]:
     return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
 
 
-def test_a_folder_of_pictures(trained: Trained, street: Path, tmp_path: Path, capsys) -> None:
+def test_a_folder_of_images(trained: Trained, street: Path, tmp_path: Path, capsys) -> None:
     assert explain(trained, street, tmp_path, "--classes", "car", "person") == 0
     assert written(tmp_path) == {f"{stem}{file}" for stem in "ab" for file in (".png", "/car.png", "/person.png")}
-    car, person = (images.read(tmp_path / f"b/{name}.png") for name in ("car", "person"))
-    assert car.shape == images.read(street / "b.png").shape == (199, 301, 3)
+    car, person = (image_files.decode(tmp_path / f"b/{name}.png") for name in ("car", "person"))
+    assert car.shape == image_files.decode(street / "b.png").shape == (199, 301, 3)
     assert np.abs(car.astype(int) - person).max() > 20
-    panel = images.read(tmp_path / "b.png")
+    panel = image_files.decode(tmp_path / "b.png")
     assert panel.shape[0] > 199 and panel.shape[1] > 3 * 301
     assert "b.png" in capsys.readouterr().out
 
@@ -153,12 +153,12 @@ def test_all_classes_are_drawn_if_none_is_named(trained: Trained, street: Path, 
     assert len(written(tmp_path)) == 9
 
 
-def test_a_bad_picture_does_not_stop_the_rest(trained: Trained, street: Path, tmp_path: Path, capsys) -> None:
+def test_a_bad_image_does_not_stop_the_rest(trained: Trained, street: Path, tmp_path: Path, capsys) -> None:
     (tmp_path / "a.jpg").write_bytes((street / "a.jpg").read_bytes())
-    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
     assert explain(trained, tmp_path, tmp_path / "out", "--classes", "car") == 1
     assert written(tmp_path / "out") == {"a.png", "a/car.png"}
-    assert "bad.jpg: not a picture" in capsys.readouterr().out
+    assert "bad.jpg: not an image" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -210,4 +210,4 @@ def test_classes_by_name_in_the_order_asked_for() -> None:
 def test_a_trained_checkpoint_on_a_real_street(trained: Trained, shared: Path, tmp_path: Path) -> None:
     (source, *_) = sorted((shared / "data/camvid/images/test").iterdir())
     assert explain(trained, source, tmp_path, "--classes", "road") == 0
-    assert images.read(tmp_path / source.stem / "road.png").shape == images.read(source).shape
+    assert image_files.decode(tmp_path / source.stem / "road.png").shape == image_files.decode(source).shape

@@ -13,7 +13,7 @@ from paddle import inference
 
 from paddle_hrfamily.__main__ import run_command
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host.exporting import static_graph
+from paddle_hrfamily.export import static_graph
 from paddle_hrfamily.weights import save
 from paddle_hrfamily.zoo import create_model
 

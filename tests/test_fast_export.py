@@ -19,9 +19,9 @@ from paddle_hrfamily import layers, multires
 from paddle_hrfamily.__main__ import run_command
 from paddle_hrfamily.backbones import HRNet, UHRNet
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host.exporting import static_graph
-from paddle_hrfamily.host.exporting.fast import channel_pooling, from_pictures, interpolation
-from paddle_hrfamily.host.exporting.fast.from_pictures import FromPictures
+from paddle_hrfamily.export import static_graph
+from paddle_hrfamily.export.fast import channel_pooling, from_images, interpolation
+from paddle_hrfamily.export.fast.from_images import FromImages
 from paddle_hrfamily.models import HRDepth, HRNetSeg, OCRSeg
 from paddle_hrfamily.zoo import create_model
 from tests import tiny
@@ -92,7 +92,7 @@ def assert_near(found: np.ndarray, expected: np.ndarray, share: float = 1e-4) ->
 @pytest.mark.parametrize(("batch", "size"), [(1, SIZES[0]), (3, SIZES[1]), (1, (33, 40))])
 def test_the_fast_form_is_the_network(family, name: str, head: str, batch: int, size: tuple[int, int]) -> None:
     model, picture = family(name), pictures(batch, *size)
-    fast = FromPictures(model, MEAN, STD)
+    fast = FromImages(model, MEAN, STD)
     fast.eval()
     assert type(getattr(fast.model, "head", None)).__name__ == head and fast.native
     image = normalised(picture)
@@ -103,7 +103,7 @@ def test_the_fast_form_is_the_network(family, name: str, head: str, batch: int, 
 
 @pytest.mark.parametrize("name", ["uhrnet_w18_small", "hrnet_w18_small_v1_specialize_fuse", "ddrnet_23_slim"])
 def test_the_family_is_written_as_it_is(family, small, tmp_path: Path, name: str) -> None:
-    compared = from_pictures.save(family(name), [-1, 3, -1, -1], MEAN, STD, "uint8", tmp_path / "model")
+    compared = from_images.save(family(name), [-1, 3, -1, -1], MEAN, STD, "uint8", tmp_path / "model")
     assert compared == ["64x96", "49x65"]
     picture = pictures(3, 40, 72)
     run = static_graph.load(tmp_path / "model")
@@ -116,7 +116,7 @@ SHAPES = [(name, [-1, 3, -1, -1]) for name in MINIATURES] + [(name, [1, 3, 49, 9
 @pytest.mark.parametrize(("name", "shape"), [*SHAPES, ("pooled streams", [2, 3, 49, -1]), ("ocr", [3, 3, -1, 65])])
 def test_every_shape_is_written(small, tmp_path: Path, name: str, shape: list[int]) -> None:
     model, dtype = miniature(name), "float32" if shape[0] == 1 else "uint8"
-    compared = from_pictures.save(model, shape, MEAN, STD, dtype, tmp_path / "model")
+    compared = from_images.save(model, shape, MEAN, STD, dtype, tmp_path / "model")
     assert len(compared) == (2 if -1 in shape[2:] else 1)
     run = static_graph.load(tmp_path / "model")
     picture = pictures(max(1, shape[0]), *(extent if extent > 0 else 57 for extent in shape[2:]))
@@ -126,16 +126,16 @@ def test_every_shape_is_written(small, tmp_path: Path, name: str, shape: list[in
 @pytest.mark.parametrize(("mean", "std"), [([0.5], [0.5]), ([0.1, 0.5, 0.9], [0.2]), ([0.3], [1.5, 0.4, 0.1])])
 def test_one_mean_and_deviation_for_all_channels(mean: list[float], std: list[float]) -> None:
     model, picture = miniature("streams"), pictures(2, 40, 48)
-    fast = FromPictures(model, mean, std)
+    fast = FromImages(model, mean, std)
     fast.eval()
     assert_near(answer(fast, picture), model.native_logits(normalised(picture, mean, std))[0].numpy())
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_pictures_of_other_channels(small, tmp_path: Path, channels: int) -> None:
+def test_images_of_other_channels(small, tmp_path: Path, channels: int) -> None:
     paddle.seed(3)
     model = settled(HRNetSeg(Streams(channels), 5), channels)
-    from_pictures.save(model, [-1, channels, -1, -1], [0.4], [0.3], "uint8", tmp_path / "model")
+    from_images.save(model, [-1, channels, -1, -1], [0.4], [0.3], "uint8", tmp_path / "model")
     picture = pictures(2, 40, 48, channels)
     expected = model.native_logits(normalised(picture, [0.4], [0.3]))[0].numpy()
     assert_near(static_graph.load(tmp_path / "model")(picture), expected, 1e-3)
@@ -151,7 +151,7 @@ def test_the_network_stays_as_it_was(small, tmp_path: Path, name: str) -> None:
         answer(model, image),
     )
     for index in range(2):
-        from_pictures.save(model, [-1, 3, -1, -1], MEAN, STD, "uint8", tmp_path / str(index))
+        from_images.save(model, [-1, 3, -1, -1], MEAN, STD, "uint8", tmp_path / str(index))
     assert model.head is head and list(model.state_dict()) == list(before)
     assert all((value.numpy() == before[key]).all() for key, value in model.state_dict().items())
     np.testing.assert_array_equal(answer(model, image), expected)
@@ -162,7 +162,7 @@ def test_the_network_stays_as_it_was(small, tmp_path: Path, name: str) -> None:
     assert len(logits) == (2 if name == "pooled ocr" else 1)
     logits[0].mean().backward()
     assert all(p.grad is not None for p in head.parameters() if p.trainable and "regions.1" not in p.name)
-    assert type(FromPictures(model, MEAN, STD).model.head) is not type(head)
+    assert type(FromImages(model, MEAN, STD).model.head) is not type(head)
 
 
 def test_layers_made_after_an_export_have_names_of_their_own(tmp_path: Path) -> None:
@@ -183,8 +183,8 @@ def test_a_backbone_of_paddleseg_keeps_its_head(small, tmp_path: Path) -> None:
     """Nothing says at which strides its features are."""
     paddle.seed(3)
     model, picture = settled(HRNetSeg(paddleseg_backbone(), 5)), pictures(1, 49, 65)
-    assert from_pictures.rewritten(model) is model
-    from_pictures.save(model, [-1, 3, -1, -1], MEAN, STD, "uint8", tmp_path / "model")
+    assert from_images.rewritten(model) is model
+    from_images.save(model, [-1, 3, -1, -1], MEAN, STD, "uint8", tmp_path / "model")
     expected = model.native_logits(normalised(picture))[0].numpy()
     assert_near(static_graph.load(tmp_path / "model")(picture), expected, 1e-3)
 
@@ -195,7 +195,7 @@ def test_a_backbone_of_paddleseg_keeps_its_head(small, tmp_path: Path) -> None:
 def test_streams_that_are_concatenated_already(network: Callable, head: str) -> None:
     paddle.seed(3)
     model, picture = settled(network(HRNet("W18_Small_V1", concat=True), 5)), pictures(1, 49, 65)
-    fast = FromPictures(model, MEAN, STD)
+    fast = FromImages(model, MEAN, STD)
     fast.eval()
     assert type(fast.model.head).__name__ == head
     assert_near(answer(fast, picture), model.native_logits(normalised(picture))[0].numpy())
@@ -204,7 +204,7 @@ def test_streams_that_are_concatenated_already(network: Callable, head: str) -> 
 @pytest.mark.parametrize("name", ["streams", "ocr"])
 def test_corners_that_are_aligned_stay_at_the_size_of_the_image(small, tmp_path: Path, name: str) -> None:
     model, picture = miniature(name, align_corners=True), pictures(2, 49, 65)
-    from_pictures.save(model, [-1, 3, -1, -1], MEAN, STD, "uint8", tmp_path / "model")
+    from_images.save(model, [-1, 3, -1, -1], MEAN, STD, "uint8", tmp_path / "model")
     found = static_graph.load(tmp_path / "model")(picture)
     assert found.shape == (2, 5, 49, 65)
     assert_near(found, answer(model, normalised(picture)), 1e-3)
@@ -214,7 +214,7 @@ def test_corners_that_are_aligned_stay_at_the_size_of_the_image(small, tmp_path:
 def test_labels_are_the_networks(small, tmp_path: Path, name: str, classes: int) -> None:
     paddle.seed(3)
     model = settled(HRNetSeg(Streams(), classes) if name == "streams" else miniature(name))
-    from_pictures.save(model, [-1, 3, -1, -1], MEAN, STD, "uint8", tmp_path / "model", labels=True)
+    from_images.save(model, [-1, 3, -1, -1], MEAN, STD, "uint8", tmp_path / "model", labels=True)
     picture = pictures(2, 57, 64)
     labels = static_graph.load(tmp_path / "model")(picture)
     assert labels.dtype == (np.uint8 if classes <= 256 else np.int32)
@@ -248,16 +248,16 @@ FAULTS = [("streams", louder), ("pooled streams", turned), ("streams", unbiased)
 
 @pytest.mark.parametrize(("name", "fault"), FAULTS, ids=lambda value: getattr(value, "__name__", value))
 def test_a_faulty_rewrite_is_seen(monkeypatch, small, tmp_path: Path, name: str, fault: Callable) -> None:
-    right = from_pictures.rewritten
+    right = from_images.rewritten
 
     def wrong(model: paddle.nn.Layer) -> paddle.nn.Layer:
         twin = right(model)
         fault(twin.head)
         return twin
 
-    monkeypatch.setattr(from_pictures, "rewritten", wrong)
+    monkeypatch.setattr(from_images, "rewritten", wrong)
     with pytest.raises(UserError, match="differs from the network.*nothing was written"):
-        from_pictures.save(miniature(name), [-1, 3, -1, -1], MEAN, STD, "uint8", tmp_path / "model")
+        from_images.save(miniature(name), [-1, 3, -1, -1], MEAN, STD, "uint8", tmp_path / "model")
 
 
 EXTENTS = st.integers(1, 40)
@@ -336,14 +336,14 @@ def test_channel_pairs_are_averaged_by_a_convolution(pairs: int, extent: int) ->
 
 
 def test_which_export_comes_first_is_all_one(small, tmp_path: Path) -> None:
-    """What is borrowed for a fast export is given back, also by what Paddle keeps of converted code."""
+    """What is patched for a fast export is restored, also in what Paddle keeps of converted code."""
 
     def operators(prefix: Path) -> list[str]:
         return [op.type for op in ProgramDesc.FromString(prefix.with_suffix(".pdmodel").read_bytes()).blocks[0].ops]
 
     model, open_shape = miniature("pooled streams"), [-1, 3, -1, -1]
     for index in range(2):
-        from_pictures.save(model, open_shape, MEAN, STD, "uint8", tmp_path / f"fast{index}")
+        from_images.save(model, open_shape, MEAN, STD, "uint8", tmp_path / f"fast{index}")
         static_graph.save(model, open_shape, "none", tmp_path / f"plain{index}")
     plain, fast = ([operators(tmp_path / f"{kind}{index}") for index in range(2)] for kind in ("plain", "fast"))
     assert plain[0] == plain[1] and fast[0] == fast[1]
@@ -394,7 +394,7 @@ def test_bytes_in_where_nothing_but_normalize_is_done(small, tmp_path: Path, cap
     assert {"model.pdmodel", "model.pdiparams", "deploy.yaml"} <= written
 
 
-def test_float32_in_where_pictures_are_resized_before(tmp_path: Path, capsys) -> None:
+def test_float32_in_where_images_are_resized_before(tmp_path: Path, capsys) -> None:
     shape = ["--input_shape", 1, 3, 96, 64, "--output_op", "logits"]
     assert exported(tmp_path, *shape, transforms=[RESIZE, {"type": "Normalize"}]) == 0
     said = capsys.readouterr().out
@@ -461,14 +461,14 @@ def test_a_config_without_transforms(capsys, tmp_path: Path) -> None:
 
 
 def test_a_rewrite_that_differs_is_not_written(monkeypatch, capsys, tmp_path: Path) -> None:
-    right = from_pictures.rewritten
+    right = from_images.rewritten
 
     def wrong(model: paddle.nn.Layer) -> paddle.nn.Layer:
         twin = right(model)
         twin.head.mix_fine.bias.set_value(twin.head.mix_fine.bias + 1)
         return twin
 
-    monkeypatch.setattr(from_pictures, "rewritten", wrong)
+    monkeypatch.setattr(from_images, "rewritten", wrong)
     assert exported(tmp_path, "--input_shape", 1, 3, 64, 64) == 2
     assert "differs from the network" in capsys.readouterr().err
     assert not (tmp_path / "exported").exists()

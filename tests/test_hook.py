@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes import ROOT, run, write_fakes
 
-INSTALL = "from paddle_hrfamily.host import hook; hook.install()\n"
+INSTALL = "from paddle_hrfamily.integration import hook; hook.install()\n"
 # Nothing but the standard library and the stand-ins can be imported after this.
 ALONE = """
 import sys, importlib.machinery
@@ -19,12 +19,13 @@ sys.path[:] = [folder for folder in sys.path if "site-packages" not in folder]
 """
 REGISTRY = """
 import sys, types
-registry = types.ModuleType("paddle_hrfamily.host.registry")
+registry, plugins = (types.ModuleType(f"paddle_hrfamily.integration.{name}") for name in ("registration", "plugins"))
 registry.calls = 0
 def register():
     registry.calls += 1
 registry.register = register
-sys.modules[registry.__name__] = registry
+plugins.load = lambda: None
+sys.modules.update({module.__name__: module for module in (registry, plugins)})
 """
 
 
@@ -34,7 +35,9 @@ def site(tmp_path: Path) -> Path:
 
 
 def python(site: Path, code: str, **environment: str) -> str:
-    return run("-c", code, cwd=site.parent, PYTHONPATH=os.pathsep.join(map(str, (site, ROOT))), **environment)
+    return run(
+        "-c", code, cwd=site.parent, PYTHONPATH=os.pathsep.join(map(str, (site, ROOT, ROOT / "deploy"))), **environment
+    )
 
 
 def test_importing_paddleseg_registers_and_prepares(site: Path) -> None:
@@ -49,6 +52,11 @@ def test_registers_after_paddleseg_has_run(site: Path) -> None:
     assert python(site, REGISTRY + INSTALL + code).strip() == "2.8.0"
 
 
+def test_installed_plug_ins_are_loaded_after_registration(site: Path) -> None:
+    code = "plugins.load = lambda: print('plug-ins after', registry.calls)\nimport paddleseg"
+    assert python(site, REGISTRY + INSTALL + code).strip() == "plug-ins after 1"
+
+
 def test_registers_when_only_a_submodule_is_asked_for(site: Path) -> None:
     (site / "paddleseg" / "core.py").write_text("")
     assert python(site, REGISTRY + INSTALL + "import paddleseg.core; print(registry.calls)").strip() == "1"
@@ -58,7 +66,7 @@ def test_registers_when_only_a_submodule_is_asked_for(site: Path) -> None:
 def test_modules_are_found_in_paddleseg(site: Path, module: str) -> None:
     code = f"import importlib.util as u; print(u.find_spec('paddleseg.{module}').origin)"
     found = Path(python(site, REGISTRY + INSTALL + code).strip())
-    assert found == ROOT / "paddle_hrfamily" / "host" / "paddleseg_modules" / f"{module}.py"
+    assert found == ROOT / "paddle_hrfamily" / "integration" / "paddleseg_modules" / f"{module}.py"
 
 
 def test_a_module_that_paddleseg_has_itself_wins(site: Path) -> None:
@@ -128,4 +136,4 @@ def test_interpreter_start_imports_nothing_that_was_not_there() -> None:
     """What makes the start cheap: beside its own modules the hook adds none to those that every start has."""
     code = f"import os, site, sys; sys.path.insert(0, {str(ROOT)!r}); before = set(sys.modules)\n"
     added = run("-I", "-S", "-c", code + INSTALL + "print(*sorted(set(sys.modules) - before))").split()
-    assert added == ["__future__", "paddle_hrfamily", "paddle_hrfamily.host", "paddle_hrfamily.host.hook"]
+    assert added == ["__future__", "paddle_hrfamily", "paddle_hrfamily.integration", "paddle_hrfamily.integration.hook"]

@@ -2,89 +2,53 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import sys
-import sysconfig
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tests.fakes import ROOT, run, write_fakes
+from tests.environments import Environment, build_wheel, copy_of_checkout
+from tests.fakes import ROOT, write_fakes
 
 # What the packages in site-packages are is beside the point here: whether the hook reaches the registry is not.
-REGISTRY = "def register():\n    print('registered')\n"
-SOURCES = ("setup.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md")
+REGISTRY = {"registration.py": "def register():\n    print('registered')\n", "plugins.py": "def load():\n    pass\n"}
 IMPORT = "import paddleseg"
+MODULES = "import sys; print(*sys.modules)"
 
 
-def pip(*arguments: object) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "--disable-pip-version-check", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-    )
-    if "Could not find a version that satisfies the requirement setuptools" in done.stderr:
-        pytest.skip("building needs setuptools from a package index, and none can be reached")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+def say_when_registered(home: Path) -> None:
+    """Replace the registry of the package in that folder by one that only says that it was called."""
+    for name, text in REGISTRY.items():
+        (home / "paddle_hrfamily" / "integration" / name).write_text(text)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(copy_of_checkout(tmp_path_factory.mktemp("checkout")), tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout, so that building leaves nothing in it. Its registry only says that it was called."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for name in SOURCES:
-        shutil.copy(ROOT / name, folder)
-    for name in ("paddle_hrfamily", "configs"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "paddle_hrfamily" / "host" / "registry.py").write_text(REGISTRY)
+    """A checkout to install with -e."""
+    folder = copy_of_checkout(tmp_path_factory.mktemp("checkout"))
+    say_when_registered(folder)
     return folder
 
 
-@pytest.fixture(scope="module")
-def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    said = pip("wheel", "--no-deps", "-w", folder, source)
-    assert "Deprecat" not in said
-    return next(folder.glob("*.whl"))
-
-
-class Environment:
-    """A virtual environment without pip, holding stand-ins for paddle and paddleseg."""
-
-    def __init__(self, folder: Path) -> None:
-        venv.create(folder, symlinks=True)
-        self.python = folder / "bin" / "python"
-        self.site = next(folder.glob("lib/*/site-packages"))
-        self.elsewhere = folder  # any directory but the checkout
-        write_fakes(self.site)
-        # The other dependencies are those of the tests' own environment, behind everything installed here; but not this
-        # package itself, which may be installed there.
-        dependencies = folder.parent / f"{folder.name}-dependencies"
-        dependencies.mkdir()
-        for entry in Path(sysconfig.get_path("purelib")).iterdir():
-            if not entry.name.startswith("paddle_hrfamily"):
-                (dependencies / entry.name).symlink_to(entry)
-        (self.site / "dependencies.pth").write_text(str(dependencies))
-
-    def pip(self, *arguments: object) -> str:
-        return pip("--python", self.python, *arguments)
-
-    def run(self, *arguments: object, **environment: str) -> str:
-        return run(*arguments, python=self.python, cwd=self.elsewhere, **environment)
-
-    def files(self) -> set[Path]:
-        return {file for file in self.elsewhere.rglob("*") if "__pycache__" not in file.parts}
+def with_fakes(folder: Path) -> Environment:
+    """An environment with stand-ins for paddle and paddleseg."""
+    environment = Environment(folder)
+    write_fakes(environment.site)
+    return environment
 
 
 @pytest.fixture(scope="module", params=["wheel", "editable"])
 def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    environment = Environment(tmp_path_factory.mktemp(request.param) / "venv")
+    environment = with_fakes(tmp_path_factory.mktemp(request.param) / "venv")
     if request.param == "wheel":
         environment.pip("install", "--no-deps", request.getfixturevalue("wheel"))
+        say_when_registered(environment.site)
     else:
         environment.pip("install", "--no-deps", "-e", request.getfixturevalue("source"))
     return environment
@@ -92,8 +56,13 @@ def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 def test_the_wheel_holds_the_package_its_configs_and_the_starters(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"paddle_hrfamily.pth", "paddle_hrfamily.start", "paddle_hrfamily/host/paddleseg_modules/train.py"} <= names
+    assert {
+        "paddle_hrfamily.pth",
+        "paddle_hrfamily.start",
+        "paddle_hrfamily/integration/paddleseg_modules/train.py",
+    } <= names
     assert {name.split("/")[0] for name in names if "dist-info" not in name} == {
+        "hrfamily_deploy",
         "paddle_hrfamily",
         "paddle_hrfamily.pth",
         "paddle_hrfamily.start",
@@ -104,7 +73,7 @@ def test_the_wheel_holds_the_package_its_configs_and_the_starters(wheel: Path) -
 
 def test_the_starters_say_the_same() -> None:
     """PEP 829 has the line of a .pth file as MODULE:FUNCTION; both must name what exists."""
-    folder = ROOT / "paddle_hrfamily" / "host"
+    folder = ROOT / "paddle_hrfamily" / "integration"
     module, _, function = (folder / "paddle_hrfamily.start").read_text().strip().partition(":")
     line = (folder / "paddle_hrfamily.pth").read_text()
     assert line.count("\n") == 1  # site executes line by line
@@ -115,6 +84,21 @@ def test_the_starters_say_the_same() -> None:
 @pytest.mark.parametrize("isolated", [(), ("-I",), ("-E", "-s")])
 def test_hooked_from_any_directory(installed: Environment, isolated: tuple[str, ...]) -> None:
     assert installed.run(*isolated, "-c", IMPORT).strip() == "registered"
+
+
+def test_both_packages_are_there(installed: Environment) -> None:
+    code = "import hrfamily_deploy, paddle_hrfamily; print(hrfamily_deploy.__name__, paddle_hrfamily.__name__)"
+    assert installed.run("-I", "-c", code).split() == ["hrfamily_deploy", "paddle_hrfamily"]
+
+
+def test_a_start_imports_the_hook_and_nothing_else(installed: Environment) -> None:
+    """The finder that setuptools would write for two source folders imports pathlib and more: 20 ms at every start."""
+    disabled = set(installed.run("-c", MODULES, PADDLE_HRFAMILY_DISABLE="1").split())
+    hooked = set(installed.run("-c", MODULES).split())
+    package = "paddle_hrfamily"
+    assert hooked - disabled == {"__future__", package, f"{package}.integration", f"{package}.integration.hook"}
+    assert not {"pathlib", "importlib.util"} & hooked
+    assert not list(installed.site.glob("__editable___*"))
 
 
 def test_hooked_in_spawned_processes(installed: Environment) -> None:
@@ -150,16 +134,16 @@ def test_console_script(installed: Environment) -> None:
 
 
 def test_a_hook_that_breaks_leaves_the_interpreter_running(wheel: Path, tmp_path: Path) -> None:
-    environment = Environment(tmp_path / "venv")
+    environment = with_fakes(tmp_path / "venv")
     environment.pip("install", "--no-deps", wheel)
-    (environment.site / "paddle_hrfamily" / "host" / "hook.py").write_text("raise RuntimeError('broken')")
+    (environment.site / "paddle_hrfamily" / "integration" / "hook.py").write_text("raise RuntimeError('broken')")
     assert environment.run("-c", "print('alive')").splitlines()[-1] == "alive"
     assert environment.run("-c", "print('alive')", PADDLE_HRFAMILY_DISABLE="1") == "alive\n"
 
 
 @pytest.mark.parametrize("kind", ["wheel", "editable"])
 def test_uninstall_leaves_nothing(kind: str, wheel: Path, source: Path, tmp_path: Path) -> None:
-    environment = Environment(tmp_path / "venv")
+    environment = with_fakes(tmp_path / "venv")
     before = environment.files()
     environment.pip("install", "--no-deps", *((wheel,) if kind == "wheel" else ("-e", source)))
     assert environment.files() > before

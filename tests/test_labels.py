@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as hnp
 from paddleseg.datasets import ADE20K, Cityscapes, Dataset
 from PIL import Image
 
+from paddle_hrfamily.data.label_checks import check_labels
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host.labels import check_labels
 
 
 class Folder:
@@ -196,7 +196,7 @@ def test_ade20k_counts_from_one(shared, tmp_path):
 def test_colour_masks(folder, mode):
     Image.new(mode, (16, 12)).save(folder.add())
     message = complaint(folder.dataset())
-    assert "1 labels are colour pictures; map every colour to its class" in message
+    assert "1 labels are colour images; map every colour to its class" in message
     assert f"label0.png: mode {mode}" in message
 
 

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from paddleseg.transforms import Normalize, Resize
 from scipy.spatial.distance import cdist
 
+from paddle_hrfamily.data import Synapse
+from paddle_hrfamily.data.classes import class_table
+from paddle_hrfamily.data.label_checks import check_labels
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host import registry
-from paddle_hrfamily.host.classes import class_table
-from paddle_hrfamily.host.datasets import Synapse
-from paddle_hrfamily.host.labels import check_labels
-from paddle_hrfamily.host.scoring import medical
+from paddle_hrfamily.evaluation import medical
+from paddle_hrfamily.integration import registration
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _registered() -> None:
-    registry.register()
+    registration.register()
 
 
 def box(shape: tuple[int, ...], *spans: tuple[int, int]) -> np.ndarray:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import paddle
 import pytest
@@ -12,31 +10,33 @@ from paddle_hrfamily.heads.ocr import OCRHead, gather
 from paddle_hrfamily.multires import representation
 from paddle_hrfamily.weights import load_weights
 from paddle_hrfamily.zoo import create_model
-from tests.networks import fixtures
+from tests.parity import Parity
+
+pytestmark = pytest.mark.line
 
 FIXTURE = "hrnet_w18_small_v2_ocr_alignF"
 BOUND = 1e-3
 
 
 @pytest.fixture(scope="module")
-def official(shared: Path) -> paddle.nn.Layer:
+def official(parity: Parity) -> paddle.nn.Layer:
     model = create_model("hrnet_w18_small_v2_ocr")
-    report = load_weights(model, fixtures(shared).state_dict(FIXTURE))
+    report = load_weights(model, parity.state_dict(FIXTURE))
     assert report.layout == "official HRNet" and not report.unexpected and not report.folded
     model.eval()
     return model
 
 
 @pytest.mark.parametrize("size", ["128x256", "135x241"])
-def test_both_outputs_equal_the_official_code(shared: Path, official: paddle.nn.Layer, size: str) -> None:
+def test_both_outputs_equal_the_official_code(parity: Parity, official: paddle.nn.Layer, size: str) -> None:
     with paddle.no_grad():
-        feats = official.backbone(paddle.to_tensor(fixtures(shared).input_image(FIXTURE, size)))
+        feats = official.backbone(paddle.to_tensor(parity.input_image(FIXTURE, size)))
         results = {
             "logits": official.head(feats)[0],
             "aux_logits": official.head.regions(representation(feats, False, False)),
         }
     for name, result in results.items():
-        expected = np.load(shared / "parity" / FIXTURE / f"{name}_{size}.npy")
+        expected = parity.answer(FIXTURE, f"{name}_{size}.npy")
         assert np.abs(result.numpy() - expected).max() <= BOUND, name
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +12,10 @@ from paddle.nn import functional as F
 from paddle_hrfamily.weights import load_weights
 from paddle_hrfamily.weights.official import OFFICIAL
 from paddle_hrfamily.zoo import create_model
-from tests.networks import assert_gradient_norms, assert_running_means, fixtures
+from tests.networks import assert_gradient_norms, assert_running_means
+from tests.parity import Parity
+
+pytestmark = pytest.mark.line
 
 # Every segmentation fixture there is of these two families: fixture -> (model, padding of the weights).
 FIXTURES = {
@@ -34,62 +35,58 @@ def native_logits(model: paddle.nn.Layer, image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_logits_equal_the_official_code(shared: Path, name: str) -> None:
-    fixture = fixtures(shared)
+def test_logits_equal_the_official_code(parity: Parity, name: str) -> None:
     architecture, padding = FIXTURES[name]
     model = create_model(architecture, num_classes=19, padding=padding)
-    load_weights(model, fixture.state_dict(name))
-    for size in fixture.meta(name)["inputs"]:
-        expected = np.load(shared / "parity" / name / f"logits_{size}.npy")
-        result = native_logits(model, fixture.input_image(name, size))
+    load_weights(model, parity.state_dict(name))
+    for size in parity.meta(name)["inputs"]:
+        expected = parity.answer(name, f"logits_{size}.npy")
+        result = native_logits(model, parity.input_image(name, size))
         assert result.shape == expected.shape
         assert np.abs(result - expected).max() <= BOUND, size
 
 
 @pytest.mark.parametrize("name", ["hrnet_w18_small_v1_seg", "hrnet_w18_small_v2_seg"])
-def test_stage_outputs_equal_the_official_code(shared: Path, name: str) -> None:
-    fixture = fixtures(shared)
+def test_stage_outputs_equal_the_official_code(parity: Parity, name: str) -> None:
     model = create_model(FIXTURES[name][0], num_classes=19)
-    load_weights(model, fixture.state_dict(name))
+    load_weights(model, parity.state_dict(name))
     model.eval()
-    expected = np.load(shared / "parity" / name / "intermediates_128x256.npz")
+    expected = parity.answer(name, "intermediates_128x256.npz")
     with paddle.no_grad():
-        feats = model.backbone(paddle.to_tensor(fixture.input_image(name, "128x256")))
+        feats = model.backbone(paddle.to_tensor(parity.input_image(name, "128x256")))
     for i, feat in enumerate(feats):
         assert np.abs(feat.numpy() - expected[f"stage4_{i}"]).max() <= BOUND, i
 
 
-def test_the_classification_networks_stem(shared: Path) -> None:
+def test_the_classification_networks_stem(parity: Parity) -> None:
     """ImageNet networks resize by nearest in their exchanges, so they compute the same up to stage 1 alone."""
     name = "hrnet_w18_cls_timm"
-    fixture = fixtures(shared)
     model = create_model("hrnet_w18")
-    report = load_weights(model, fixture.state_dict(name), part="backbone")
+    report = load_weights(model, parity.state_dict(name), part="backbone")
     assert report.layout == "official HRNet" and not report.missing
     model.eval()
-    expected = np.load(shared / "parity" / name / "intermediates_128x256.npz")
+    expected = parity.answer(name, "intermediates_128x256.npz")
     with paddle.no_grad():
-        result = model.backbone.stem(paddle.to_tensor(fixture.input_image(name, "128x256"))).numpy()
+        result = model.backbone.stem(paddle.to_tensor(parity.input_image(name, "128x256"))).numpy()
     assert np.abs(result - expected["layer1"]).max() <= BOUND
 
 
 @pytest.fixture(scope="module")
-def step(shared: Path) -> SimpleNamespace:
+def step(parity: Parity) -> SimpleNamespace:
     """One training step of HRNetV2-W18-small-v1 in float64: the official code's, and this network's."""
-    folder = shared / "parity" / "hrnet_w18_small_v1_seg" / "train_step"
-    data = np.load(folder / "data.npz")
+    data = parity.answer("hrnet_w18_small_v1_seg", "train_step/data.npz")
     paddle.set_default_dtype("float64")
     try:
         model = create_model("hrnet_w18_small_v1", num_classes=19)
     finally:
         paddle.set_default_dtype("float32")
-    load_weights(model, fixtures(shared).state_dict("hrnet_w18_small_v1_seg"))
+    load_weights(model, parity.state_dict("hrnet_w18_small_v1_seg"))
     model.train()
     logits = model(paddle.to_tensor(data["input"].astype("float64")))[0]
     label = paddle.to_tensor(data["label"].astype("int64"))
     loss = F.cross_entropy(logits.transpose([0, 2, 3, 1]), label, ignore_index=255)
     loss.backward()
-    expected = json.loads((folder / "meta.json").read_text())
+    expected = parity.meta("hrnet_w18_small_v1_seg/train_step")
     return SimpleNamespace(model=model, loss=float(loss), expected=expected, data=data)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from paddle_hrfamily.backbones import HRNet, hrnet
 from paddle_hrfamily.complexity import complexity
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.heads.decoding import FLIP_PAIRS, decode, flip_average
+from paddle_hrfamily.heads.pose_decoding import FLIP_PAIRS, decode, flip_average
 from paddle_hrfamily.losses.heatmap import HeatmapLoss, gaussian_targets
 from paddle_hrfamily.models import HRNetPose
 from paddle_hrfamily.multires import Layout, Stage
@@ -22,7 +22,7 @@ from paddle_hrfamily.weights import load_weights, save
 from paddle_hrfamily.weights.files import open_weights
 from paddle_hrfamily.weights.loading import canonical
 from paddle_hrfamily.zoo import create_model
-from tests.networks import fixtures
+from tests.parity import Parity
 
 NAME = "hrnetv1_pose_w18_small"
 BOUND = 1e-3
@@ -37,22 +37,22 @@ COUNTS = {
 
 
 @pytest.fixture
-def reduced(shared: Path, monkeypatch: pytest.MonkeyPatch) -> HRNetPose:
+def reduced(parity: Parity, monkeypatch: pytest.MonkeyPatch) -> HRNetPose:
     """The fixture's network, W18-small-v2 but for a stage 1 of four blocks, with the fixture's weights."""
     stages = (Stage(1, (4, 8)), Stage(3, (4, 8, 16)), Stage(2, (4, 8, 16, 32)))
     monkeypatch.setitem(hrnet.VARIANTS, "reduced", Layout(18, stages, blocks=2))
     model = HRNetPose(HRNet("reduced", upsampling="nearest", finest_alone=True))
-    report = load_weights(model, fixtures(shared).state_dict(NAME))
+    report = load_weights(model, parity.state_dict(NAME))
     assert (report.layout, report.missing, report.unexpected) == ("official HRNet", [], [])
     assert sorted(report.matched) == sorted(model.state_dict())
     model.eval()
     return model
 
 
-def test_heatmaps_equal_the_official_code(shared: Path, reduced: HRNetPose) -> None:
-    expected = np.load(shared / "parity" / NAME / "heatmaps_128x256.npy")
+def test_heatmaps_equal_the_official_code(parity: Parity, reduced: HRNetPose) -> None:
+    expected = parity.answer(NAME, "heatmaps_128x256.npy")
     with paddle.no_grad():
-        result = reduced(paddle.to_tensor(fixtures(shared).input_image(NAME, "128x256"))).numpy()
+        result = reduced(paddle.to_tensor(parity.input_image(NAME, "128x256"))).numpy()
     assert result.shape == expected.shape == (1, 17, 32, 64)
     assert np.abs(result - expected).max() <= BOUND
 

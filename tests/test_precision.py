@@ -1,4 +1,4 @@
-"""Mixed precision and static graphs in training: what a processor has of them, and that what it has is right."""
+"""Mixed precision and static graphs in training: what a CPU has of them, and that what it has is right."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 import paddle
 import pytest
 
-from paddle_hrfamily.host import registry
-from paddle_hrfamily.host.overlay import core_module
+from paddle_hrfamily.integration import registration
+from paddle_hrfamily.patching import core_module
 from paddle_hrfamily.zoo import create_model
 from tests import tiny
 
 pytestmark = pytest.mark.line
 CLASSES = len(tiny.CLASSES)
-NO_EFFECT = "--precision fp16 has no effect on a processor"
+NO_EFFECT = "--precision fp16 has no effect on a CPU"
 HRNET = {"type": "HRNet", "variant": "W18_Small_V1"}
 # One of every family and head: what to_static makes of their code differs.
 NETWORKS = (
@@ -50,8 +50,10 @@ def test_half_precision_is_float32_on_a_processor(tmp_path: Path, level: str, si
 
 def test_a_static_graph_trains_as_the_dynamic_network_does(tmp_path: Path) -> None:
     model = {"type": "OCRSeg", "channels": 32, "key_channels": 16, "dropout": 0, "backbone": HRNET}
-    static = train(tmp_path / "static", model, [1, 0.4], to_static_training=True)
-    dynamic = train(tmp_path / "dynamic", model, [1, 0.4])
+    # Small steps: after greater ones, the order of sums alone can change a loss by more than is admitted here.
+    schedule = {"type": "PolynomialDecay", "learning_rate": 0.003, "end_lr": 0, "power": 0.9}
+    static = train(tmp_path / "static", model, [1, 0.4], to_static_training=True, lr_scheduler=schedule)
+    dynamic = train(tmp_path / "dynamic", model, [1, 0.4], lr_scheduler=schedule)
     assert static.keys() == dynamic.keys() == {1, 2}
     np.testing.assert_allclose(list(static.values()), list(dynamic.values()), atol=2e-4)
 
@@ -59,7 +61,7 @@ def test_a_static_graph_trains_as_the_dynamic_network_does(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_trainer_gets_one_graph_of_every_family(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     """PaddleSeg's `paddle.jit.to_static(model)`, caught in its trainer: the same outputs, and all gradients."""
-    registry.register()
+    registration.register()
     network = create_model(name, CLASSES)
     for layer in network.sublayers():
         if isinstance(layer, (paddle.nn.Dropout, paddle.nn.Dropout2D)):

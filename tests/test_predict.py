@@ -15,14 +15,18 @@ from paddleseg import core
 from paddleseg.transforms import Compose, Normalize, Resize
 from PIL import Image
 
+from hrfamily_deploy.imaging import image_files
+from hrfamily_deploy.imaging.video import Video, video_writer
 from paddle_hrfamily.__main__ import main
 from paddle_hrfamily.commands import predict as command
+from paddle_hrfamily.data.classes import ClassTable, class_table, palette
+from paddle_hrfamily.data.street_renderer import CLASSES, render_street
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host import registry, settings
-from paddle_hrfamily.host.classes import class_table
-from paddle_hrfamily.host.datasets.painter import CLASSES, paint_street
-from paddle_hrfamily.host.pictures import images
-from paddle_hrfamily.host.predicting.inference import InferenceOptions
+from paddle_hrfamily.inference import label_maps
+from paddle_hrfamily.inference.options import InferenceOptions
+from paddle_hrfamily.integration import config_file, registration
+
+pytestmark = pytest.mark.line
 
 CONFIG = {
     "batch_size": 1,
@@ -50,12 +54,12 @@ def write_config(path: Path, **changes) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Trained:
-    """Not trained, but all classes are about as likely for it, so that pictures get many."""
+    """Not trained, but all classes are about as likely for it, so that images get many."""
     folder = tmp_path_factory.mktemp("model")
-    registry.register()
+    registration.register()
     config = write_config(folder / "config.yml")
     paddle.seed(3)
-    model = settings.builder(settings.load(config)).model
+    model = config_file.builder(config_file.load(config)).model
     _spread_predictions(model)
     paddle.save(model.state_dict(), str(folder / "model.pdparams"))
     return Trained(config, folder / "model.pdparams", model)
@@ -63,7 +67,7 @@ def trained(tmp_path_factory) -> Trained:
 
 def _spread_predictions(model: paddle.nn.Layer) -> None:
     """Statistics of real scenes in the batch norms, and logits whose mean over these is 0 for every class."""
-    scenes = np.stack([paint_street(np.random.default_rng(seed), (96, 64))[0] for seed in range(4)])
+    scenes = np.stack([render_street(np.random.default_rng(seed), (96, 64))[0] for seed in range(4)])
     batch = paddle.to_tensor((scenes.transpose(0, 3, 1, 2) / 127.5 - 1).astype("float32"))
     classify = model.head.classify
     classify.weight.set_value(paddle.randn(classify.weight.shape))
@@ -78,13 +82,13 @@ def _spread_predictions(model: paddle.nn.Layer) -> None:
 
 @pytest.fixture(scope="module")
 def street(tmp_path_factory) -> Path:
-    """A folder of pictures of several formats and sizes, two of one name."""
+    """A folder of images of several formats and sizes, two of one name."""
     folder = tmp_path_factory.mktemp("street")
     (folder / "deep").mkdir()
     for index, (name, size) in enumerate(
         {"a.jpg": (96, 64), "a.png": (64, 96), "deep/b.bmp": (77, 45), "deep/a.jpg": (64, 64)}.items()
     ):
-        images.write(folder / name, paint_street(np.random.default_rng(index), size)[0])
+        image_files.write(folder / name, render_street(np.random.default_rng(index), size)[0])
     return folder
 
 
@@ -203,7 +207,7 @@ def test_the_configs_transforms_and_sliding_window_are_used(trained, street, tmp
 def test_a_real_street(trained, shared, tmp_path):
     (source, *_) = sorted((shared / "data/camvid/images/test").iterdir())
     assert predict(trained, source, tmp_path, "--opts", "model.num_classes=8") == 0
-    assert numbers(tmp_path / f"label/{source.stem}.png").shape == images.read(source).shape[:2]
+    assert numbers(tmp_path / f"label/{source.stem}.png").shape == image_files.decode(source).shape[:2]
 
 
 def test_a_list(trained, street, tmp_path):
@@ -220,32 +224,66 @@ def test_colours(trained, street, tmp_path):
     assert palette[:24] == flat
 
 
-def test_a_bad_picture_does_not_stop_the_rest(trained, street, tmp_path, capsys):
+def test_a_bad_image_does_not_stop_the_rest(trained, street, tmp_path, capsys):
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).write_bytes((street / "a.jpg").read_bytes())
-    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
     assert predict(trained, tmp_path, tmp_path / "out") == 1
     assert len(written(tmp_path / "out")) == 6
     out = capsys.readouterr().out
-    assert "1 of 3 pictures were left out" in out
-    assert "bad.jpg: not a picture" in out
+    assert "1 of 3 images were left out" in out
+    assert "bad.jpg: not an image" in out
 
 
-def test_none_but_bad_pictures(trained, tmp_path, capsys):
-    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+def test_half_an_image_is_left_out(trained, street, tmp_path, capsys):
+    """OpenCV would fill what is missing with grey."""
+    data = (street / "a.jpg").read_bytes()
+    (tmp_path / "whole.jpg").write_bytes(data)
+    (tmp_path / "half.jpg").write_bytes(data[: len(data) // 2])
+    assert predict(trained, tmp_path, tmp_path / "out") == 1
+    assert {Path(name).stem for name in written(tmp_path / "out")} == {"whole"}
+    assert "half.jpg: not an image, or a damaged one" in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(trained, street, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert predict(trained, street / "a.jpg", tmp_path / "file") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: none of 1 images could be predicted: ")
+    assert "cannot be written (" in error
+
+
+def test_none_but_bad_images(trained, tmp_path, capsys):
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
     assert predict(trained, tmp_path, tmp_path / "out") == 2
-    assert "none of 1 pictures could be predicted" in capsys.readouterr().err
+    assert "none of 1 images could be predicted" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
+def test_more_classes_than_a_byte_can_number(tmp_path):
+    """Their labels and colours are then of 16 and 24 bits."""
+    table = ClassTable(tuple(f"class {i}" for i in range(300)), palette(300))
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    style = label_maps.OverlayStyle(table, legend=False)
+
+    def predict(image: np.ndarray) -> np.ndarray:
+        return np.full(image.shape[:2], 299)
+
+    assert label_maps.predict_images(image_files.find(tmp_path / "a.png"), predict, style, tmp_path / "out") == 0
+    label = cv2.imread(str(tmp_path / "out/label/a.png"), cv2.IMREAD_UNCHANGED)
+    assert label.dtype == np.uint16 and (label == 299).all()
+    colors = image_files.decode(tmp_path / "out/pseudo_color_prediction/a.png")
+    assert (colors == table.colors[299]).all()
+
+
 def test_a_video(trained, tmp_path, capsys):
-    frames = [paint_street(np.random.default_rng(0), (65, 49))[0]] * 3
-    with images.video_writer(tmp_path / "drive.mp4", 12) as writer:
+    frames = [render_street(np.random.default_rng(0), (65, 49))[0]] * 3
+    with video_writer(tmp_path / "drive.mp4", 12) as writer:
         for frame in frames:
             writer.add(frame)
     assert predict(trained, tmp_path / "drive.mp4", tmp_path / "out") == 0
     assert written(tmp_path / "out") == {"added_prediction/drive.mp4"}
-    video = images.Video(tmp_path / "out/added_prediction/drive.mp4")
+    video = Video(tmp_path / "out/added_prediction/drive.mp4")
     shapes = {frame.shape for frame in video}
     assert (video.fps, video.length, len(shapes)) == (12, 3, 1)
     assert "has 3 frames at 12 a second" in capsys.readouterr().out

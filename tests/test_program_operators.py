@@ -13,7 +13,7 @@ import paddle.nn.functional as F
 import pytest
 from paddle.base.framework import Variable
 
-from paddle_hrfamily.host.exporting import program_operators, static_graph
+from paddle_hrfamily.export import program_operators, static_graph
 
 pytestmark = pytest.mark.line
 NOISE = np.random.RandomState(0)
@@ -136,7 +136,7 @@ def test_nothing_is_changed_afterwards() -> None:
         return {name: dict(vars(owner)) for name, owner in (*modules.items(), ("Variable", Variable))}
 
     before = everything()
-    with pytest.raises(RuntimeError, match="inside"), program_operators.lent():
+    with pytest.raises(RuntimeError, match="inside"), program_operators.appending():
         raise RuntimeError("inside")
     after = everything()
     changed = [(owner, key) for owner in before for key in before[owner] if before[owner][key] is not after[owner][key]]
@@ -147,7 +147,7 @@ def test_nothing_is_changed_afterwards() -> None:
 def test_tensors_are_computed_as_ever() -> None:
     x, y = paddle.to_tensor(SIGNED), paddle.to_tensor(SQUARE)
     expected = paddle.matmul(x, y).numpy()
-    with program_operators.lent():
+    with program_operators.appending():
         assert (paddle.matmul(x, y).numpy() == expected).all()
         assert (paddle.matmul(input=x, other=y).numpy() == expected).all() if paddle.__version__ > "3.3" else True
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import ceil
-from pathlib import Path
 
 import numpy as np
 import paddle
@@ -15,10 +14,10 @@ from paddle_hrfamily.backbones import HRNet, UHRNet
 from paddle_hrfamily.complexity import complexity, trainable_parameters
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.heads import PyramidHead
-from paddle_hrfamily.models import HRNetPyramid
+from paddle_hrfamily.models import HRFPN
 from paddle_hrfamily.weights import load_weights
 from paddle_hrfamily.zoo import create_model, list_models
-from tests.networks import fixtures
+from tests.parity import Parity
 
 NAME = "hrnetv2p_hrfpn_w18"
 BOUND = 1e-3
@@ -37,32 +36,32 @@ def streams(image: np.ndarray) -> list[paddle.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def small() -> HRNetPyramid:
+def small() -> HRFPN:
     model = create_model("hrnet_w18_small_v1_fpn")
     model.eval()
     return model
 
 
-def test_levels_equal_the_official_code(shared: Path) -> None:
+def test_levels_equal_the_official_code(parity: Parity) -> None:
     model = create_model("hrnet_w18_fpn")
-    weights = fixtures(shared).state_dict(NAME)
+    weights = parity.state_dict(NAME)
     report = load_weights(model, weights, allow_partial=True)  # the neck alone, without a backbone
     assert report.layout == "official HRFPN" and len(report.matched) == len(weights) == 12 and not report.unexpected
     with paddle.no_grad():
-        levels = model.head(streams(fixtures(shared).input_image(NAME, "32x64")))
+        levels = model.head(streams(parity.input_image(NAME, "32x64")))
     assert len(levels) == 5
     for i, level in enumerate(levels, start=2):
-        expected = np.load(shared / "parity" / NAME / f"p{i}_32x64.npy")
+        expected = parity.answer(NAME, f"p{i}_32x64.npy")
         assert level.shape == list(expected.shape)
         assert np.abs(level.numpy() - expected).max() <= BOUND, f"p{i}"
 
 
-def test_a_detectors_checkpoint_fills_backbone_and_pyramid(shared: Path) -> None:
+def test_a_detectors_checkpoint_fills_backbone_and_pyramid(parity: Parity) -> None:
     """The names of a whole detector: its backbone and neck under their prefixes, heads of its own beside them."""
-    trunk = fixtures(shared).state_dict("hrnet_w18_cls_timm")
+    trunk = parity.state_dict("hrnet_w18_cls_timm")
     tails = ("incre_modules", "downsamp_modules", "final_layer", "classifier")
     weights = {f"backbone.{key}": value for key, value in trunk.items() if not key.startswith(tails)}
-    weights |= {f"neck.{key}": value for key, value in fixtures(shared).state_dict(NAME).items()}
+    weights |= {f"neck.{key}": value for key, value in parity.state_dict(NAME).items()}
     weights |= {"rpn_head.rpn_conv.weight": np.zeros((256, 256, 3, 3), "f4")}
     model = create_model("hrnet_w18_fpn")
     report = load_weights(model, {"state_dict": weights}, part="auto")
@@ -73,7 +72,7 @@ def test_a_detectors_checkpoint_fills_backbone_and_pyramid(shared: Path) -> None
 
 @settings(max_examples=10, deadline=None)
 @given(height=st.integers(32, 99), width=st.integers(32, 99))
-def test_a_level_of_stride_s_is_the_image_over_s_rounded_up(small: HRNetPyramid, height: int, width: int) -> None:
+def test_a_level_of_stride_s_is_the_image_over_s_rounded_up(small: HRFPN, height: int, width: int) -> None:
     with paddle.no_grad():
         levels = small(paddle.zeros([1, 3, height, width]))
     assert small.feat_strides == [4, 8, 16, 32, 64]
@@ -96,7 +95,7 @@ def test_a_cell_over_the_edge_averages_what_there_is() -> None:
 @pytest.mark.parametrize("backbone", [HRNet, UHRNet])
 def test_every_parameter_gets_a_finite_gradient_from_an_odd_image(backbone: type) -> None:
     paddle.seed(1)
-    model = HRNetPyramid(backbone("W18_Small_V1" if backbone is HRNet else "W18_Small"), channels=8)
+    model = HRFPN(backbone("W18_Small_V1" if backbone is HRNet else "W18_Small"), channels=8)
     model.train()
     sum(level.square().mean() for level in model(paddle.randn([1, 3, 71, 45]))).backward()
     for key, parameter in model.named_parameters():

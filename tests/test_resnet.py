@@ -18,7 +18,7 @@ from paddle_hrfamily.complexity import complexity
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.models import HRNetSeg
 from paddle_hrfamily.weights import load_weights, save
-from paddle_hrfamily.weights.loading import LAYOUTS
+from paddle_hrfamily.weights.layouts import LAYOUTS
 
 PLAIN = [name for name in VARIANTS if not VARIANTS[name].vd]
 SIZES = [(64, 96), (65, 33), (63, 50)]
@@ -120,7 +120,7 @@ def test_every_tensor_of_paddles_network_has_a_place(variant: str) -> None:
     with paddle.LazyGuard():
         theirs = getattr(vision, f"resnet{variant[1:]}")().state_dict()
         ours = {f"backbone.{name}": tensor.shape for name, tensor in ResNet(variant).state_dict().items()}
-    (layout,) = (layout for layout in LAYOUTS if layout.matches(theirs))
+    (layout,) = (layout for layout in LAYOUTS.values() if layout.matches(theirs))
     reached = {layout.rename(key): tensor.shape for key, tensor in theirs.items() if not layout.is_dead(key)}
     assert reached == ours
 
@@ -131,7 +131,7 @@ def test_every_tensor_of_the_vd_networks_has_a_place(variant: str) -> None:
         theirs = getattr(resnet_vd, f"ResNet{variant[1:]}")(output_stride=None).state_dict()
         ours = {f"backbone.{name}": tensor.shape for name, tensor in ResNet(variant).state_dict().items()}
     for names in ({key: tensor.shape for key, tensor in theirs.items()}, as_paddleclas_shapes(theirs)):
-        (layout,) = (layout for layout in LAYOUTS if layout.matches(names))
+        (layout,) = (layout for layout in LAYOUTS.values() if layout.matches(names))
         reached = {layout.rename(key): shape for key, shape in names.items() if not layout.is_dead(key)}
         assert reached == ours
 
@@ -196,7 +196,7 @@ def refusal(arrays: Arrays, variant: str) -> str:
     return str(caught.value)
 
 
-def test_weights_of_another_flavour_or_depth_are_refused() -> None:
+def test_weights_of_another_form_or_depth_are_refused() -> None:
     vd, plain = arrays_of(paddlesegs("R18_vd")), arrays_of(paddles("R18"))
     assert "build the variant" in refusal(vd, "R18")
     assert "does not fill the network" in refusal(plain, "R18_vd") or "another size" in refusal(plain, "R18_vd")

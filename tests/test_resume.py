@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 from paddle_hrfamily.__main__ import main
-from paddle_hrfamily.host.resuming import snapshot
+from paddle_hrfamily.checkpointing import snapshot
 from paddle_hrfamily.weights import read
 from tests import tiny
+
+pytestmark = pytest.mark.line
 
 ITERS, INTERVAL, KILLS = 18, 3, 3
 FLAGS = ["--device", "cpu", "--do_eval", "--use_ema", "--use_vdl", "--log_iters", 1, "--save_interval", INTERVAL]

@@ -14,16 +14,16 @@ import pytest
 from paddleseg.datasets import Dataset
 from paddleseg.transforms import Normalize
 
+from paddle_hrfamily.data import street_scenes
+from paddle_hrfamily.data.street_renderer import CLASSES, IGNORE, render_street
+from paddle_hrfamily.data.street_scenes import StreetScenes, ensure_scenes
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host.datasets import scenes
-from paddle_hrfamily.host.datasets.painter import CLASSES, COLORS, IGNORE, paint_street
-from paddle_hrfamily.host.datasets.scenes import StreetScenes, ensure_scenes
 
 SMALL = {"size": (64, 48), "train": 3, "val": 2, "seed": 5}
 
 
 def paint(*seed: int, size: tuple[int, int] = (192, 128)) -> tuple[np.ndarray, np.ndarray]:
-    return paint_street(np.random.default_rng(seed), size)
+    return render_street(np.random.default_rng(seed), size)
 
 
 def test_a_seed_draws_the_same_labels_everywhere():
@@ -33,7 +33,7 @@ def test_a_seed_draws_the_same_labels_everywhere():
     assert digest.hexdigest()[:16] == "775ee2da3910a91b"
 
 
-def test_a_seed_draws_the_same_pictures_everywhere():
+def test_a_seed_draws_the_same_images_everywhere():
     image, _ = paint(0, 0, 0)
     again, _ = paint(0, 0, 0)
     assert np.array_equal(image, again)
@@ -56,7 +56,7 @@ def test_every_class_occurs_often_and_no_scene_is_a_single_class():
     assert share[: len(CLASSES)].min() > 0.01
     assert 0 < share[IGNORE] < 0.1
     assert max(np.bincount(label.ravel()).max() for label in labels) < 0.8 * labels[0].size
-    assert len(CLASSES) == len(COLORS) == len(set(COLORS)) == StreetScenes.NUM_CLASSES
+    assert len(CLASSES) == len(set(CLASSES.values())) == StreetScenes.NUM_CLASSES
 
 
 def test_colour_alone_does_not_tell_the_class():
@@ -72,11 +72,11 @@ def test_colour_alone_does_not_tell_the_class():
     assert np.mean(ious) < 0.3
 
 
-def test_pictures_have_texture_and_noise():
+def test_images_have_texture_and_noise():
     image, label = paint(3, 3)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     residue = grey - cv2.blur(grey, (5, 5))
-    assert residue[label == CLASSES.index("road")].std() > 1
+    assert residue[label == list(CLASSES).index("road")].std() > 1
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 57), (320, 200)])
@@ -119,7 +119,7 @@ def test_more_scenes_begin_with_the_same_ones(tmp_path):
 
 def test_the_second_use_draws_nothing(tmp_path, monkeypatch):
     folder = ensure_scenes(tmp_path, **SMALL)
-    monkeypatch.setattr(scenes, "paint_street", None)
+    monkeypatch.setattr(street_scenes, "render_street", None)
     assert ensure_scenes(tmp_path, **SMALL) == folder
 
 
@@ -133,7 +133,7 @@ def test_an_error_leaves_nothing_behind(tmp_path, monkeypatch):
     def out_of_paint(rng, size):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(scenes, "paint_street", out_of_paint)
+    monkeypatch.setattr(street_scenes, "render_street", out_of_paint)
     with pytest.raises(UserError, match="No space left on device.*PADDLE_HRFAMILY_HOME"):
         ensure_scenes(tmp_path, **SMALL)
     assert not list(tmp_path.iterdir())
@@ -141,7 +141,7 @@ def test_an_error_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def test_a_kill_leaves_no_folder_that_looks_whole(tmp_path):
     code = (
-        "from pathlib import Path; from paddle_hrfamily.host.datasets.scenes import ensure_scenes;"
+        "from pathlib import Path; from paddle_hrfamily.data.street_scenes import ensure_scenes;"
         f"ensure_scenes(Path({str(tmp_path)!r}), size=(192, 128), train=2000, val=1, seed=0)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
@@ -156,7 +156,7 @@ def test_a_kill_leaves_no_folder_that_looks_whole(tmp_path):
 
 def test_two_processes_may_draw_the_same(tmp_path):
     code = (
-        "from pathlib import Path; from paddle_hrfamily.host.datasets.scenes import ensure_scenes;"
+        "from pathlib import Path; from paddle_hrfamily.data.street_scenes import ensure_scenes;"
         f"ensure_scenes(Path({str(tmp_path)!r}), size=(64, 48), train=20, val=5, seed=0)"
     )
     processes = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(2)]

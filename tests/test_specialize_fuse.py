@@ -16,11 +16,11 @@ from paddleseg.models import losses as theirs
 
 from paddle_hrfamily.backbones import HRNet, ResNet, UHRNet
 from paddle_hrfamily.errors import UserError
+from paddle_hrfamily.export import static_graph
 from paddle_hrfamily.heads.semantic_pyramid import SemanticPyramidHead, pyramid_pool
 from paddle_hrfamily.heads.specialize_fuse import fuse
 from paddle_hrfamily.heads.unity import UnityHead
-from paddle_hrfamily.host import registry
-from paddle_hrfamily.host.exporting import static_graph
+from paddle_hrfamily.integration import registration
 from paddle_hrfamily.losses.pyramid import RELABELLINGS
 from paddle_hrfamily.models import SpecializeFuse
 from paddle_hrfamily.zoo import create_model, list_models
@@ -36,7 +36,7 @@ BACKBONES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _registered() -> None:
-    registry.register()
+    registration.register()
 
 
 def step(model: SpecializeFuse, image: paddle.Tensor, label: paddle.Tensor, loss: Any = None) -> list[paddle.Tensor]:
@@ -121,7 +121,7 @@ def test_a_pixel_whose_neighbouring_cells_agree_has_their_class() -> None:
 
 
 @pytest.mark.parametrize("relabel", RELABELLINGS)
-def test_a_small_picture_is_learned(relabel: Any) -> None:
+def test_a_small_image_is_learned(relabel: Any) -> None:
     paddle.seed(0)
     rng = np.random.default_rng(0)
     label = np.zeros((1, 64, 64), "int64")

@@ -19,10 +19,10 @@ from paddleseg.core.infer import inference
 from paddle_hrfamily.backbones import ResNet
 from paddle_hrfamily.complexity import complexity
 from paddle_hrfamily.errors import UserError
+from paddle_hrfamily.export import static_graph
 from paddle_hrfamily.heads.image_pooling import ImagePooling
-from paddle_hrfamily.host import registry
-from paddle_hrfamily.host import settings as configs
-from paddle_hrfamily.host.exporting import static_graph
+from paddle_hrfamily.integration import config_file as configs
+from paddle_hrfamily.integration import registration
 from paddle_hrfamily.layers import resize_as
 from paddle_hrfamily.models import SPGNet
 from paddle_hrfamily.models.semantic_guidance import SemanticGuidance
@@ -80,7 +80,7 @@ def test_counts_of_the_papers_tables(row: str) -> None:
 def test_the_names_are_the_papers_rows(name: str) -> None:
     defaults = {"encoders": ("R18", "R18"), "decoder_channels": 128}
     entry = find(name)
-    assert entry.model is SPGNet and entry.size == FULL
+    assert entry.model == "SPGNet" and entry.size == FULL
     assert entry.model_options == defaults | ROWS[ZOO[name]][0]
 
 
@@ -357,7 +357,7 @@ def test_a_config_builds_it_and_ohem_trains_every_stage(tmp_path: Path) -> None:
         "model": {"type": "SPGNet", "encoders": ["R18", "R18"], "num_classes": 8, "training_crop": [64, 64]},
     }
     (tmp_path / "config.yml").write_text(yaml.safe_dump(content))
-    registry.register()
+    registration.register()
     builder = configs.builder(configs.load(tmp_path / "config.yml"))
     model = builder.model
     assert (model.in_channels, model.num_classes) == (3, 8)

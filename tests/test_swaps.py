@@ -12,11 +12,11 @@ import pytest
 
 from paddle_hrfamily.backbones import hrnet, uhrnet
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host import features, registry, settings
-from paddle_hrfamily.host.exporting import static_graph
-from paddle_hrfamily.host.overlay import core_module
+from paddle_hrfamily.export import static_graph
+from paddle_hrfamily.integration import backbone_features, config_file, registration
 from paddle_hrfamily.models import HRNetSeg
 from paddle_hrfamily.multires import Layout
+from paddle_hrfamily.patching import core_module
 
 pytestmark = pytest.mark.line
 CLASSES, SIZE, ODD_SIZE = 11, (64, 96), (49, 65)
@@ -55,7 +55,7 @@ AUXILIARY = {"enable_auxiliary_loss": True}
 @pytest.fixture(scope="module", autouse=True)
 def _tiny_variants() -> Iterator[None]:
     """Of each family a member with every kind of part and few of them: a graph of the real ones takes seconds."""
-    registry.register()
+    registration.register()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(hrnet.VARIANTS, "Tiny", Layout(16, hrnet._parallel(1, 1), blocks=1, stem_blocks=1, stem_width=16))
         patch.setitem(uhrnet.VARIANTS, "Tiny", Layout(16, uhrnet._u(1, 1, 1), blocks=1, stem_blocks=1, stem_width=16))
@@ -64,10 +64,10 @@ def _tiny_variants() -> Iterator[None]:
 
 def build(section: dict[str, Any]) -> paddle.nn.Layer:
     """The model as a user's config builds it."""
-    config = settings.load("uhrnet_w18_small_camvid.yml")
+    config = config_file.load("uhrnet_w18_small_camvid.yml")
     config.dic["model"] = {"num_classes": CLASSES, **section}
     paddle.seed(0)
-    return settings.builder(config).model
+    return config_file.builder(config).model
 
 
 def swapped(head: str, net: str, concat: bool) -> dict[str, Any]:
@@ -172,4 +172,4 @@ def test_what_does_not_fit_says_why(section: dict[str, Any], words: list[str]) -
 
 def test_a_backbone_that_tells_nothing_of_its_features() -> None:
     with pytest.raises(UserError, match="model.backbone.type Conv2D: without feat_channels"):
-        features.check(HRNetSeg, {"backbone": paddle.nn.Conv2D(3, 8, 3)})
+        backbone_features.check(HRNetSeg, {"backbone": paddle.nn.Conv2D(3, 8, 3)})

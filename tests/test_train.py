@@ -11,12 +11,14 @@ import paddle
 import pytest
 
 from paddle_hrfamily.__main__ import main
+from paddle_hrfamily.checkpointing import snapshot
 from paddle_hrfamily.commands import train, val
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host.resuming import snapshot
 from paddle_hrfamily.weights import load_weights, read
 from paddle_hrfamily.zoo import create_model
 from tests import tiny
+
+pytestmark = pytest.mark.line
 
 # Every flag of PaddleSeg 2.8.0's tools, with type and default.
 TRAIN_FLAGS = {

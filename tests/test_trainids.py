@@ -74,7 +74,7 @@ def test_what_is_there_stays_unless_forced(tree, capsys):
 
 def test_bad_files_are_named_and_the_good_ones_done(tree, capsys):
     folder = tree / "gtFine/train/city"
-    (folder / "bad_gtFine_labelIds.png").write_bytes(b"no picture")
+    (folder / "bad_gtFine_labelIds.png").write_bytes(b"no image")
     Image.new("RGB", (2, 2)).save(folder / "color_gtFine_labelIds.png")
     Image.fromarray(np.array([[99]], np.uint8)).save(folder / "other_gtFine_labelIds.png")
     assert convert(tree) == 2

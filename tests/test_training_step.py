@@ -1,6 +1,6 @@
 """A training step of every model with every loss and optimizer in the configs and ablations, as PaddleSeg builds them.
 
-Networks are the smallest of their families and pictures small; everything else is as the config has it.
+Networks are the smallest of their families and images small; everything else is as the config has it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import paddle
 import pytest
 from paddleseg.cvlibs import Config
 
-from paddle_hrfamily.host import registry, settings
-from paddle_hrfamily.host.ablation.suite import read_suite
-from paddle_hrfamily.host.overlay import core_module
-from paddle_hrfamily.host.trained import leave_pretrained
+from paddle_hrfamily.ablation.suite import read_suite
+from paddle_hrfamily.integration import config_file, registration
+from paddle_hrfamily.integration.model_loading import leave_pretrained
+from paddle_hrfamily.patching import core_module
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs"
 SMALLEST = {"HRNet": "W18_Small_V1", "UHRNet": "W18_Small", "DDRNet": "23_slim", "ResNet": "R18"}
@@ -27,9 +27,9 @@ SIZE, FEW = (64, 96), 500
 
 
 def configs() -> Iterator[tuple[str, Config]]:
-    registry.register()
+    registration.register()
     for path in sorted(FOLDER.glob("*.yml")):
-        yield path.stem, settings.load(path)
+        yield path.stem, config_file.load(path)
     for path in sorted((FOLDER / "ablations").glob("*.yml")):
         for row in read_suite(path).rows:
             yield f"{path.stem}-{row.name}", row.resolved()
@@ -67,7 +67,7 @@ STEPS = steps()
 
 
 def batch(num_classes: int) -> dict[str, paddle.Tensor]:
-    """Two pictures; labels with some ignored pixels, or metres with some unmeasured ones."""
+    """Two images; labels with some ignored pixels, or metres with some unmeasured ones."""
     noise = np.random.RandomState(0)
     label = noise.uniform(1, 9, (2, *SIZE)) if num_classes == 1 else noise.randint(0, num_classes, (2, *SIZE))
     label[:, :4] = 0 if num_classes == 1 else 255
@@ -78,7 +78,7 @@ def batch(num_classes: int) -> dict[str, paddle.Tensor]:
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_reaches_every_parameter(name: str) -> None:
     paddle.seed(0)
-    builder = settings.builder(copy.deepcopy(STEPS[name]))
+    builder = config_file.builder(copy.deepcopy(STEPS[name]))
     model, losses, optimizer = builder.model, builder.loss, builder.optimizer
     model.train()
     data = batch(STEPS[name].dic["model"]["num_classes"])

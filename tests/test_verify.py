@@ -12,10 +12,12 @@ import paddle
 import pytest
 import yaml
 
+from hrfamily_deploy.convert import onnx_export
+from hrfamily_deploy.imaging import image_files
 from paddle_hrfamily.__main__ import run_command
-from paddle_hrfamily.host import deployment, registry, settings, verification
-from paddle_hrfamily.host.datasets.painter import paint_street
-from paddle_hrfamily.host.pictures import images
+from paddle_hrfamily.data.street_renderer import render_street
+from paddle_hrfamily.export import verification
+from paddle_hrfamily.integration import config_file, registration
 from paddle_hrfamily.weights import read, save
 
 CONFIG = "uhrnet_w18_small_camvid.yml"
@@ -27,26 +29,20 @@ def run(command: str, *arguments: object, opts: tuple[str, ...] = SMALLER) -> in
     return run_command(command, given, prog=f"hrfamily {command}")
 
 
-@pytest.fixture(autouse=True)
-def beside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """deploy/ is found beside these tests, wherever the package itself has been installed."""
-    monkeypatch.setattr(deployment, "CHECKOUT", Path(__file__).parents[1] / "deploy")
-
-
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     for index, size in enumerate([(96, 64), (72, 56)]):
-        images.write(folder / f"{index}.png", paint_street(np.random.default_rng(index), size)[0])
+        image_files.write(folder / f"{index}.png", render_street(np.random.default_rng(index), size)[0])
     return folder
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a network whose classes are about as likely as each other, with logits of about 1."""
-    registry.register()
+    registration.register()
     paddle.seed(3)
-    model = settings.builder(settings.load(CONFIG, opts=list(SMALLER))).model
+    model = config_file.builder(config_file.load(CONFIG, opts=list(SMALLER))).model
     classify = model.head.classify
     classify.weight.set_value(paddle.randn(classify.weight.shape))
     model.eval()
@@ -127,8 +123,7 @@ def test_fast_exports(weights: Path, verified, tmp_path: Path, output: str) -> N
     not all(map(find_spec, ("paddle2onnx", "onnx", "onnxruntime"))), reason="needs paddle2onnx, onnx and onnxruntime"
 )
 def test_onnx_beside_it(labels: Path, verified, monkeypatch) -> None:
-    with deployment.deploy() as deploy:
-        deploy.to_onnx.convert(labels)
+    onnx_export.convert(labels)
     status, rows = verified(labels)
     row = rows["onnxruntime", "fp32"]
     assert status == 0 and row["verdict"] == "agrees" and row["equal"] >= 0.9999 and 0 < row["difference"] < 1e-3
@@ -165,7 +160,6 @@ def test_weights_of_another_network(exports, verified, weights: Path, tmp_path: 
     [
         (["--folder", "nowhere"], ["nowhere", "does not exist"]),
         (["--images", "nowhere.png"], ["nowhere.png", "does not exist"]),
-        (["--deploy", "nowhere"], ["nowhere", "--deploy"]),
         (["--limit", "0"], ["--limit 0"]),
         (["--json", "nowhere/x.json"], ["--json nowhere/x.json"]),
         (["--precisions", "fp16"], ["nothing could be compared"]),
@@ -192,16 +186,7 @@ def test_what_cannot_be_is_one_line(
     assert all(word in error for word in words) and "Traceback" not in error
 
 
-def test_without_deploy_beside_it(exports, weights: Path, pictures: Path, monkeypatch, tmp_path: Path, capsys) -> None:
-    """As an installed package is."""
-    monkeypatch.setattr(deployment, "CHECKOUT", tmp_path / "deploy")
-    given = ["--model_path", weights, "--folder", exports["none"], "--images", pictures, "--precisions", "fp32"]
-    assert run("verify", *given) == 2
-    assert "--deploy" in capsys.readouterr().err
-    assert run("verify", *given, "--deploy", Path(__file__).parents[1] / "deploy", "--limit", 1) == 0
-
-
-def test_a_picture_that_a_fixed_shape_does_not_take(weights: Path, pictures: Path, tmp_path: Path, capsys) -> None:
+def test_an_image_that_a_fixed_shape_does_not_take(weights: Path, pictures: Path, tmp_path: Path, capsys) -> None:
     folder = tmp_path / "fixed"
     shape = ["--input_shape", 1, 3, 64, 64, "--output_op", "none"]
     assert run("export", "--model_path", weights, "--save_dir", folder, *shape) == 0

@@ -12,14 +12,14 @@ from paddle_hrfamily.backbones import HRNet, UHRNet
 from paddle_hrfamily.weights import load_weights, read, save
 from paddle_hrfamily.weights.files import open_weights
 from paddle_hrfamily.zoo import create_model
-from tests.networks import fixtures
+from tests.parity import Parity
 
 CHECKPOINT = "hrnet_w18_small_v1_training.pth.tar"
 
 
 @pytest.mark.parametrize("suffix", [".pdparams", ".safetensors"])
-def test_a_training_checkpoint(shared: Path, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
-    source, target = shared / "parity" / "checkpoints" / CHECKPOINT, tmp_path / f"out{suffix}"
+def test_a_training_checkpoint(parity: Parity, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = parity.checkpoint(CHECKPOINT), tmp_path / f"out{suffix}"
     assert main(["convert", str(source), str(target)]) == 0
     assert "363 of 363 tensors matched" in (said := capsys.readouterr().out)
     assert f"wrote the network of hrnet_w18_small_v1 to {target}" in said
@@ -30,9 +30,9 @@ def test_a_training_checkpoint(shared: Path, tmp_path: Path, suffix: str, capsys
         np.testing.assert_array_equal(tensor.numpy(), converted.state_dict()[name].numpy())
 
 
-def test_the_padding_is_not_forgotten(shared: Path, tmp_path: Path) -> None:
+def test_the_padding_is_not_forgotten(parity: Parity, tmp_path: Path) -> None:
     """Our names do not tell which padding the weights need; the converted file does."""
-    save(fixtures(shared).state_dict("paddleseg_uhrnet_w18_small_fcn"), tmp_path / "in.pdparams")
+    save(parity.state_dict("paddleseg_uhrnet_w18_small_fcn"), tmp_path / "in.pdparams")
     assert main(["convert", str(tmp_path / "in.pdparams"), str(tmp_path / "out.pdparams")]) == 0
     assert open_weights(tmp_path / "out.pdparams").padding == "same"
 
@@ -56,9 +56,9 @@ def test_a_backbone_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     ],
 )
 def test_the_network_is_found_out(
-    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fixture: str, name: str, auxiliary: bool | None
+    parity: Parity, tmp_path: Path, capsys: pytest.CaptureFixture[str], fixture: str, name: str, auxiliary: bool | None
 ) -> None:
-    arrays = fixtures(shared).state_dict(fixture)
+    arrays = parity.state_dict(fixture)
     save(arrays, tmp_path / "in.safetensors")
     assert main(["convert", str(tmp_path / "in.safetensors"), str(tmp_path / "out.pdparams")]) == 0
     assert f"wrote the network of {name} to" in capsys.readouterr().out
@@ -75,8 +75,8 @@ def test_other_classes_are_kept(tmp_path: Path) -> None:
     assert read(tmp_path / "out.pdparams")["head.classify.bias"].shape == (7,)
 
 
-def test_nothing_is_overwritten_unasked(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source, target = shared / "parity" / "checkpoints" / CHECKPOINT, tmp_path / "out.pdparams"
+def test_nothing_is_overwritten_unasked(parity: Parity, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = parity.checkpoint(CHECKPOINT), tmp_path / "out.pdparams"
     target.write_text("precious")
     assert main(["convert", str(source), str(target)]) == 2
     assert "out.pdparams exists; --force overwrites it" in capsys.readouterr().err
@@ -94,9 +94,9 @@ def test_nothing_is_overwritten_unasked(shared: Path, tmp_path: Path, capsys: py
     ],
 )
 def test_a_wrong_network(
-    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str
+    parity: Parity, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str
 ) -> None:
-    source, target = shared / "parity" / "checkpoints" / CHECKPOINT, tmp_path / "out.pdparams"
+    source, target = parity.checkpoint(CHECKPOINT), tmp_path / "out.pdparams"
     assert main(["convert", str(source), str(target), *options]) == 2
     assert says in capsys.readouterr().err
     assert not target.exists()

@@ -1,4 +1,4 @@
-"""DDRNet's weights: every layout whole, every flavour in the network it is for."""
+"""DDRNet's weights: every layout whole, every padding in the network it is for."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from paddle import nn
 from paddle_hrfamily.backbones import DDRNet, DDRNetTrunk, ddrnet, variants
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.models import DDRNetClassifier, DDRSeg
-from paddle_hrfamily.weights import load_weights, read, save
+from paddle_hrfamily.weights import load_weights, read, resolve, save
 from paddle_hrfamily.weights.ddrnet import CLASSIFICATION, MMSEG, OFFICIAL, PADDLESEG
-from paddle_hrfamily.weights.loading import LAYOUTS, detect
-from paddle_hrfamily.weights.published import PUBLISHED
+from paddle_hrfamily.weights.loading import detect, layouts
 from paddle_hrfamily.zoo import create_model
-from tests.networks import fixtures
+from tests.parity import Parity
+
+pytestmark = pytest.mark.line
 
 LAYOUT_OF = {
     "ddrnet_23_slim_aux": OFFICIAL,
@@ -28,9 +29,9 @@ LAYOUT_OF = {
 
 
 @pytest.mark.parametrize("name", LAYOUT_OF)
-def test_exactly_one_layout_matches_and_names_nothing_twice(shared: Path, name: str) -> None:
-    keys = [key for key in fixtures(shared).meta(name)["keys"] if not key.endswith("num_batches_tracked")]
-    assert [layout for layout in LAYOUTS if layout.matches(keys)] == [LAYOUT_OF[name]]
+def test_exactly_one_layout_matches_and_names_nothing_twice(parity: Parity, name: str) -> None:
+    keys = [key for key in parity.meta(name)["keys"] if not key.endswith("num_batches_tracked")]
+    assert [layout for layout in layouts() if layout.matches(keys)] == [LAYOUT_OF[name]]
     ours = {LAYOUT_OF[name].rename(key) for key in keys}
     assert None not in ours and len(ours) == len(keys)
 
@@ -96,12 +97,12 @@ def official_classification() -> Iterator[str]:
 DEPTHS = {"23_slim": ((2, 2, 2, 2), ("",)), "23": ((2, 2, 2, 2), ("",)), "39": ((3, 4, 6, 3), ("_1", "_2"))}
 
 
-def test_the_names_written_out_here_are_the_official_ones(shared: Path) -> None:
+def test_the_names_written_out_here_are_the_official_ones(parity: Parity) -> None:
     for name, tail in (
         ("ddrnet_23_slim_aux", official_segmentation),
         ("ddrnet_23_slim_cls", official_classification),
     ):
-        keys = {key for key in fixtures(shared).meta(name)["keys"] if not key.endswith("num_batches_tracked")}
+        keys = {key for key in parity.meta(name)["keys"] if not key.endswith("num_batches_tracked")}
         assert {*official_trunk(*DEPTHS["23_slim"]), *tail()} == keys
 
 
@@ -118,8 +119,8 @@ def test_every_variant_is_reached_whole(variant: str) -> None:
         assert detect(dict.fromkeys(keys), [], "x") is layout
 
 
-def test_the_official_file_loads(shared: Path) -> None:
-    file = shared / "parity" / "checkpoints" / "ddrnet_23_slim_imagenet_style.pth"
+def test_the_official_file_loads(parity: Parity) -> None:
+    file = parity.checkpoint("ddrnet_23_slim_imagenet_style.pth")
     model = create_model("ddrnet_23_slim", auxiliary=True)
     report = load_weights(model, file)
     assert (report.layout, len(report.matched)) == (OFFICIAL.name, len(model.state_dict()))
@@ -130,17 +131,28 @@ def test_the_official_file_loads(shared: Path) -> None:
         np.testing.assert_array_equal(state[OFFICIAL.rename(key)].numpy(), value)
 
 
-def test_a_network_without_deep_supervision_leaves_its_head_out(shared: Path, capsys) -> None:
-    file = shared / "parity" / "checkpoints" / "ddrnet_23_slim_imagenet_style.pth"
+def test_a_network_without_deep_supervision_leaves_its_head_out(
+    parity: Parity, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "paddle_hrfamily")
+    file = parity.checkpoint("ddrnet_23_slim_imagenet_style.pth")
     model = create_model("ddrnet_23_slim", pretrained=str(file))
     count = len(model.state_dict())
-    assert f"{count} of {count} tensors matched" in capsys.readouterr().out
+    assert f"{count} of {count} tensors matched" in caplog.text
+    report = load_weights(model, file)
+    head = [key for key in read(file) if key.startswith("seghead_extra.") and not key.endswith("num_batches_tracked")]
+    assert (len(report.matched), sorted(report.training_only)) == (count, sorted(head)) and not report.unexpected
+    assert f"training only, left out {len(head)}: seghead_extra" in str(report)
+
+
+def test_other_tensors_without_a_place_are_still_refused(parity: Parity) -> None:
+    arrays = parity.state_dict("ddrnet_23_slim_aux")
     with pytest.raises(UserError, match="part of it has no place here"):
-        load_weights(model, file)
+        load_weights(create_model("ddrnet_23_slim"), {**arrays, "second_head.weight": np.zeros(1)})
 
 
-def test_imagenet_weights_fill_all_but_the_context(shared: Path) -> None:
-    arrays = fixtures(shared).state_dict("ddrnet_23_slim_cls")
+def test_imagenet_weights_fill_all_but_the_context(parity: Parity) -> None:
+    arrays = parity.state_dict("ddrnet_23_slim_cls")
     for context in ("dappm", "ppm", "none"):
         backbone = DDRNet("23_slim", context=context)
         before = {key: value.numpy().copy() for key, value in backbone.state_dict().items()}
@@ -152,17 +164,17 @@ def test_imagenet_weights_fill_all_but_the_context(shared: Path) -> None:
         np.testing.assert_array_equal(backbone.stem.conv1.conv.weight.numpy(), arrays["conv1.0.weight"])
 
 
-def test_weights_with_half_a_context_are_refused(shared: Path) -> None:
-    arrays = fixtures(shared).state_dict("ddrnet_23_slim_aux")
+def test_weights_with_half_a_context_are_refused(parity: Parity) -> None:
+    arrays = parity.state_dict("ddrnet_23_slim_aux")
     del arrays["spp.shortcut.2.weight"]
     with pytest.raises(UserError, match=r"does not fill the network[\s\S]*context.shortcut.conv.weight"):
         load_weights(DDRNet("23_slim"), arrays)
 
 
 @pytest.mark.parametrize("context", ["ppm", "none"])
-def test_weights_with_another_context_are_refused(shared: Path, context: str) -> None:
+def test_weights_with_another_context_are_refused(parity: Parity, context: str) -> None:
     with pytest.raises(UserError):
-        load_weights(DDRNet("23_slim", context=context), fixtures(shared).state_dict("ddrnet_23_slim_aux"))
+        load_weights(DDRNet("23_slim", context=context), parity.state_dict("ddrnet_23_slim_aux"))
 
 
 def test_own_file_of_a_classification_network_fills_a_backbone(shared: Path, tmp_path: Path) -> None:
@@ -200,9 +212,9 @@ def largest_difference(mine: DDRSeg, other: nn.Layer, image: np.ndarray) -> tupl
         return tuple(float(np.abs(a - b.numpy()).max()) for a, b in zip(ours, other(x)))
 
 
-def test_paddlesegs_weights_in_its_flavour(theirs: nn.Layer) -> None:
+def test_paddlesegs_weights_with_its_padding(theirs: nn.Layer) -> None:
     arrays = {key: value.numpy() for key, value in theirs.state_dict().items()}
-    assert [layout for layout in LAYOUTS if layout.matches(arrays)] == [PADDLESEG]
+    assert [layout for layout in layouts() if layout.matches(arrays)] == [PADDLESEG]
     model = create_model("ddrnet_23_slim", auxiliary=True, padding="same")
     report = load_weights(model, arrays)
     assert len(report.matched) == len(model.state_dict()) == len(arrays)
@@ -210,29 +222,28 @@ def test_paddlesegs_weights_in_its_flavour(theirs: nn.Layer) -> None:
     assert max(largest_difference(model, theirs, image)) <= 1e-3
 
 
-def test_paddlesegs_network_computes_something_else_from_official_weights(shared: Path, theirs: nn.Layer) -> None:
+def test_paddlesegs_network_computes_something_else_from_official_weights(parity: Parity, theirs: nn.Layer) -> None:
     """Ours, built the official way, are within 1e-3 of the official code."""
     name = "ddrnet_23_slim_aux"
-    fixture = fixtures(shared)
-    official = {key: v for key, v in fixture.state_dict(name).items() if not key.endswith("num_batches_tracked")}
+    official = {key: v for key, v in parity.state_dict(name).items() if not key.endswith("num_batches_tracked")}
     ours = {OFFICIAL.rename(key): value for key, value in official.items()}
     theirs.set_state_dict({key: ours[PADDLESEG.rename(key)] for key in theirs.state_dict()})
     symmetric, same = (create_model("ddrnet_23_slim", auxiliary=True, padding=p) for p in ("symmetric", "same"))
     load_weights(symmetric, official)
-    load_weights(same, official, ignore_flavour=True)
-    image = fixture.input_image(name, "128x256")
+    load_weights(same, official, ignore_padding=True)
+    image = parity.input_image(name, "128x256")
     assert largest_difference(symmetric, theirs, image)[0] > 1
     assert max(largest_difference(same, theirs, image)) <= 1e-3
     with paddle.no_grad():
         logits = symmetric.head(symmetric.backbone(paddle.to_tensor(image)))[0].numpy()
-    assert np.abs(logits - np.load(shared / "parity" / name / "logits_128x256.npy")).max() <= 1e-3
+    assert np.abs(logits - parity.answer(name, "logits_128x256.npy")).max() <= 1e-3
 
 
-def test_the_other_flavour_is_refused(shared: Path, theirs: nn.Layer) -> None:
+def test_the_other_padding_is_refused(parity: Parity, theirs: nn.Layer) -> None:
     arrays = {key: value.numpy() for key, value in theirs.state_dict().items()}
     with pytest.raises(UserError, match=r"PaddleSeg DDRNet\) were trained with padding 'same'[\s\S]*padding: same"):
         load_weights(create_model("ddrnet_23_slim", auxiliary=True), arrays)
-    official = fixtures(shared).state_dict("ddrnet_23_slim_aux")
+    official = parity.state_dict("ddrnet_23_slim_aux")
     with pytest.raises(UserError, match="padding 'symmetric'"):
         load_weights(create_model("ddrnet_23_slim", auxiliary=True, padding="same"), official)
 
@@ -242,10 +253,11 @@ def test_a_published_name_chooses_the_padding(monkeypatch: pytest.MonkeyPatch, n
     monkeypatch.setattr(variants, "load_weights", lambda model, source, part: source)
     with paddle.LazyGuard():
         assert create_model("ddrnet_23", pretrained=name).backbone.padding == "same"
-    assert PUBLISHED["DDRNet", "23"][name].padding == "same"
+        assert create_model("ddrnet_23_cls", pretrained=name).backbone.padding == "same"
+    assert resolve("DDRNet", "23", name) == resolve("DDRNetTrunk", "23", name)
 
 
-def test_what_differs_between_the_flavours() -> None:
+def test_what_differs_between_the_paddings() -> None:
     """The single strided steps from fine to coarse and DAPPM's averages, and nothing else."""
     official, other = DDRNet("23_slim"), DDRNet("23_slim", padding="same")
     differing = {

@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.weights import read, read_object, save
 from tests import torch_samples
-from tests.networks import fixtures
+from tests.parity import Parity
 
 
 def assert_same(result: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
@@ -127,9 +127,9 @@ def test_bfloat16_safetensors(tmp_path: Path) -> None:
     "file",
     ["hrnet_w18_small_v1_cityscapes.pth", "hrnet_w18_small_v1_training.pth.tar", "hrnet_w18_small_v1.safetensors"],
 )
-def test_real_files_hold_the_fixture(shared: Path, file: str) -> None:
-    expected = fixtures(shared).state_dict("hrnet_w18_small_v1_seg")
-    arrays = read(shared / "parity" / "checkpoints" / file)
+def test_real_files_hold_the_fixture(parity: Parity, file: str) -> None:
+    expected = parity.state_dict("hrnet_w18_small_v1_seg")
+    arrays = read(parity.checkpoint(file))
     plain = {key.replace("model.", "", 1): value for key, value in arrays.items() if not key.startswith("loss.")}
     assert plain.keys() == expected.keys()
     assert all(np.array_equal(plain[key], expected[key]) for key in expected)
@@ -177,7 +177,7 @@ def test_save_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("path", "says"),
-    [("model.bin", r"name it \*\.pdparams or \*\.safetensors"), ("file/model.pdparams", "cannot write")],
+    [("model.bin", r"name it \*\.pdparams or \*\.safetensors"), ("file/model.pdparams", "cannot be written")],
 )
 def test_save_says_what_is_wrong(tmp_path: Path, path: str, says: str) -> None:
     (tmp_path / "file").write_text("in the way")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import paddle
@@ -13,14 +12,13 @@ from hypothesis import strategies as st
 
 from paddle_hrfamily.backbones import HRNet, UHRNet
 from paddle_hrfamily.weights import load_weights
-from paddle_hrfamily.weights.hrnet_heads import HRFPN
 from paddle_hrfamily.weights.layouts import strip
-from paddle_hrfamily.weights.loading import LAYOUTS, detect
-from paddle_hrfamily.weights.official import MMSEG, OFFICIAL
+from paddle_hrfamily.weights.loading import detect, layouts
+from paddle_hrfamily.weights.official import HRFPN, MMSEG, OFFICIAL
 from paddle_hrfamily.weights.own import OWN
 from paddle_hrfamily.weights.paddleseg import HRNET, UHRNET
 from paddle_hrfamily.zoo import create_model
-from tests.networks import fixtures
+from tests.parity import Parity
 
 LAYOUT_OF = {
     "hrnet_w18_small_v1_seg": OFFICIAL,
@@ -35,14 +33,14 @@ LAYOUT_OF = {
 
 
 @pytest.mark.parametrize("name", LAYOUT_OF)
-def test_exactly_one_layout_matches(shared: Path, name: str) -> None:
-    keys = fixtures(shared).meta(name)["keys"]
-    assert [layout for layout in LAYOUTS if layout.matches(keys)] == [LAYOUT_OF[name]]
+def test_exactly_one_layout_matches(parity: Parity, name: str) -> None:
+    keys = parity.meta(name)["keys"]
+    assert [layout for layout in layouts() if layout.matches(keys)] == [LAYOUT_OF[name]]
 
 
 @pytest.mark.parametrize("name", LAYOUT_OF)
-def test_no_two_tensors_get_one_name(shared: Path, name: str) -> None:
-    ours = [LAYOUT_OF[name].rename(key) for key in fixtures(shared).meta(name)["keys"]]
+def test_no_two_tensors_get_one_name(parity: Parity, name: str) -> None:
+    ours = [LAYOUT_OF[name].rename(key) for key in parity.meta(name)["keys"]]
     ours = [key for key in ours if key is not None]
     assert len(set(ours)) == len(ours)
 
@@ -84,19 +82,18 @@ def mmseg_names(official: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return renamed
 
 
-def test_mmsegmentation_computes_the_same(shared: Path) -> None:
-    fixture = fixtures(shared)
+def test_mmsegmentation_computes_the_same(parity: Parity) -> None:
     name = "hrnet_w18_small_v1_seg"
     model = create_model("hrnet_w18_small_v1", num_classes=19)
-    report = load_weights(model, {"state_dict": None, **mmseg_names(fixture.state_dict(name))})
+    report = load_weights(model, {"state_dict": None, **mmseg_names(parity.state_dict(name))})
     assert (report.layout, report.missing, report.unexpected) == (MMSEG.name, [], [])
-    alone = load_weights(model, mmseg_names(fixture.state_dict(name)), part="backbone")
+    alone = load_weights(model, mmseg_names(parity.state_dict(name)), part="backbone")
     assert all(key.startswith("decode_head.") for key in alone.unexpected)
     model.eval()
     with paddle.no_grad():
-        feats = model.backbone(paddle.to_tensor(fixture.input_image(name, "128x256")))
+        feats = model.backbone(paddle.to_tensor(parity.input_image(name, "128x256")))
         logits = model.head(feats)[0].numpy()
-    expected = np.load(shared / "parity" / name / "logits_128x256.npy")
+    expected = parity.answer(name, "logits_128x256.npy")
     assert np.abs(logits - expected).max() < 1e-3
 
 
@@ -136,6 +133,6 @@ def test_stripping_loses_nothing(arrays: dict[str, np.ndarray]) -> None:
 
 @given(st.text("abst.0123456789_ridgecovnlywf", max_size=60))
 def test_any_name_is_renamed_or_not_known(key: str) -> None:
-    for layout in LAYOUTS:
+    for layout in layouts():
         ours = layout.rename(key)
         assert ours is None or ours.startswith(("backbone.", "head."))

@@ -13,7 +13,7 @@ from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.models import HRNetSeg
 from paddle_hrfamily.weights import load_weights, save
 from paddle_hrfamily.zoo import create_model
-from tests.networks import fixtures
+from tests.parity import Parity
 
 Arrays = dict[str, np.ndarray]
 
@@ -50,22 +50,22 @@ def test_own_files(small: HRNetSeg, own: Arrays, tmp_path: Path, suffix: str) ->
     save(own, tmp_path / f"w{suffix}", padding="symmetric")
     report = load_weights(small, tmp_path / f"w{suffix}")
     assert_untouched(small, own)
-    assert (report.layout, report.flavour) == ("own", "symmetric")
+    assert (report.layout, report.padding) == ("own", "symmetric")
     assert sorted(report.matched) == sorted(own)
     assert (report.missing, report.unexpected, report.mismatched, report.dropped) == ([], [], [], [])
 
 
 @pytest.mark.parametrize("file", ["_cityscapes.pth", "_training.pth.tar", ".safetensors"])
-def test_real_pytorch_files(shared: Path, file: str) -> None:
+def test_real_pytorch_files(parity: Parity, file: str) -> None:
     model = create_model("hrnet_w18_small_v1", num_classes=19)
-    path = shared / "parity" / "checkpoints" / f"hrnet_w18_small_v1{file}"
+    path = parity.checkpoint(f"hrnet_w18_small_v1{file}")
     report = load_weights(model, path)
-    assert (report.layout, report.flavour) == ("official HRNet", "symmetric")
+    assert (report.layout, report.padding) == ("official HRNet", "symmetric")
     assert len(report.matched) == len(model.state_dict()) == 363
     assert (report.missing, report.unexpected, report.mismatched) == ([], [], [])
     assert all(name.endswith("num_batches_tracked") or name.startswith("loss.") for name in report.dropped)
     assert f"{path}: layout official HRNet, padding symmetric, 363 of 363 tensors matched" in str(report)
-    logits = fixtures(shared).state_dict("hrnet_w18_small_v1_seg")["last_layer.3.bias"]
+    logits = parity.state_dict("hrnet_w18_small_v1_seg")["last_layer.3.bias"]
     np.testing.assert_array_equal(model.head.classify.bias.numpy(), logits)
 
 
@@ -76,8 +76,8 @@ def test_real_pytorch_files(shared: Path, file: str) -> None:
         ("hrnet_w18_small_v2_ocr_alignF", "hrnet_w18_small_v2", ("conv3x3_ocr", "ocr_", "cls_head", "aux_head")),
     ],
 )
-def test_other_heads_are_reported_and_fill_the_backbone(shared: Path, fixture: str, name: str, tails: tuple) -> None:
-    weights = fixtures(shared).state_dict(fixture)
+def test_other_heads_are_reported_and_fill_the_backbone(parity: Parity, fixture: str, name: str, tails: tuple) -> None:
+    weights = parity.state_dict(fixture)
     model = create_model(name, num_classes=19)
     refused(model, weights, r'it has no head for this network; load the backbone alone with part="backbone"')
     head = model.head.mix.conv.weight.numpy().copy()
@@ -88,18 +88,18 @@ def test_other_heads_are_reported_and_fill_the_backbone(shared: Path, fixture: s
     assert load_weights(model.backbone, weights).unexpected == report.unexpected
 
 
-def test_uhrnet_drops_the_layer_that_nobody_calls(shared: Path) -> None:
-    weights = fixtures(shared).state_dict("paddleseg_uhrnet_w18_small_fcn")
+def test_uhrnet_drops_the_layer_that_nobody_calls(parity: Parity) -> None:
+    weights = parity.state_dict("paddleseg_uhrnet_w18_small_fcn")
     report = load_weights(create_model("uhrnet_w18_small", num_classes=19), weights)
-    assert (report.layout, report.flavour) == ("PaddleSeg U-HRNet", "same")
+    assert (report.layout, report.padding) == ("PaddleSeg U-HRNet", "same")
     assert len(report.dropped) == 8
     assert all(key.startswith("backbone.last_layer.") for key in report.dropped)
     assert (report.missing, report.unexpected) == ([], [])
 
 
-def test_a_backbone_file_of_paddleseg(shared: Path) -> None:
+def test_a_backbone_file_of_paddleseg(parity: Parity) -> None:
     """Its ImageNet files name a backbone's tensors without a prefix."""
-    weights = fixtures(shared).state_dict("paddleseg_uhrnet_w18_small_fcn")
+    weights = parity.state_dict("paddleseg_uhrnet_w18_small_fcn")
     backbone = {key[len("backbone.") :]: value for key, value in weights.items() if key.startswith("backbone.")}
     network = UHRNet("W18_Small")
     report = load_weights(network, backbone)
@@ -107,7 +107,7 @@ def test_a_backbone_file_of_paddleseg(shared: Path) -> None:
     assert report.unexpected == []
 
 
-# --- flavours ---
+# --- padding ---
 
 
 def test_weights_for_the_other_padding(small: HRNetSeg, own: Arrays, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_weights_for_the_other_padding(small: HRNetSeg, own: Arrays, tmp_path: P
         small, tmp_path / "same.pdparams", r'write `padding: same` in the .* create_model\(\.\.\., padding="same"\)'
     )
     refused(small, tmp_path / "same.pdparams", "padding", part="backbone", allow_partial=True, strict=False)
-    assert load_weights(small, tmp_path / "same.pdparams", ignore_flavour=True).flavour == "same"
+    assert load_weights(small, tmp_path / "same.pdparams", ignore_padding=True).padding == "same"
     assert_untouched(small, own)
 
 
@@ -128,8 +128,8 @@ def test_weights_for_the_other_padding(small: HRNetSeg, own: Arrays, tmp_path: P
         ("paddleseg_uhrnet_w18_small_fcn", "uhrnet_w18_small", "symmetric", "same"),
     ],
 )
-def test_layouts_know_their_padding(shared: Path, fixture: str, name: str, padding: str, needed: str) -> None:
-    weights = fixtures(shared).state_dict(fixture)
+def test_layouts_know_their_padding(parity: Parity, fixture: str, name: str, padding: str, needed: str) -> None:
+    weights = parity.state_dict(fixture)
     refused(create_model(name, num_classes=19, padding=padding), weights, f"`padding: {needed}`")
     load_weights(create_model(name, num_classes=19, padding=needed), weights)
 
@@ -149,9 +149,9 @@ def test_less_than_the_backbone(small: HRNetSeg, own: Arrays) -> None:
     assert_untouched(small, {**own, gone: before})
 
 
-def test_the_weights_of_a_larger_variant_are_not_cut_to_fit(shared: Path) -> None:
+def test_the_weights_of_a_larger_variant_are_not_cut_to_fit(parity: Parity) -> None:
     """W18 holds every tensor of W18-small-v2 in the same shape, and more: without the rest they are worth nothing."""
-    weights = fixtures(shared).state_dict("hrnet_w18_cls_timm")
+    weights = parity.state_dict("hrnet_w18_cls_timm")
     refused(HRNet("W18_Small_V2"), weights, "another backbone")
     refused(create_model("hrnet_w18_small_v2"), weights, "another backbone", part="backbone", strict=False)
 
@@ -233,7 +233,7 @@ def test_paddleseg_networks_take_their_own_files(tmp_path: Path) -> None:
     source, target = make(), make()
     paddle.save(source.state_dict(), str(tmp_path / "model.pdparams"))
     report = load_weights(target, tmp_path / "model.pdparams")
-    assert (report.layout, report.flavour) == ("own", None)
+    assert (report.layout, report.padding) == ("own", None)
     assert_untouched(target, values(source))
 
 

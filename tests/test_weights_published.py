@@ -8,17 +8,23 @@ import pytest
 
 from paddle_hrfamily.backbones import ddrnet, hrnet, resnet, uhrnet
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.weights.published import PUBLISHED, resolve
+from paddle_hrfamily.registry import BACKBONES
+from paddle_hrfamily.weights import resolve
 
 VARIANTS = {
     "DDRNet": ddrnet.VARIANTS,
+    "DDRNetTrunk": ddrnet.VARIANTS,
     "HRNet": hrnet.VARIANTS,
     "ResNet": resnet.VARIANTS,
     "UHRNet": uhrnet.VARIANTS,
 }
+PUBLISHED = {
+    (name, variant): BACKBONES[name].weights[variant] for name in VARIANTS for variant in BACKBONES[name].weights
+}
 
 
 def test_every_entry_is_of_a_variant_there_is() -> None:
+    assert len(PUBLISHED) == 20
     for family, variant in PUBLISHED:
         assert variant in VARIANTS[family]
 
@@ -36,6 +42,10 @@ def test_sources_and_the_padding_they_need(key: tuple[str, str]) -> None:
             assert published.source.endswith((".tar.gz", "/model.pdparams"))
             assert published.padding == "same"
     assert {"imagenet", "ssld"} & set(PUBLISHED[key])
+
+
+def test_both_forms_of_ddrnet_have_the_same_weights() -> None:
+    assert PUBLISHED["DDRNetTrunk", "23"] == PUBLISHED["DDRNet", "23"]
 
 
 def test_cityscapes_is_the_better_of_two_schedules() -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from pathlib import Path
+import sys
+from types import ModuleType
+from typing import get_type_hints
 
 import numpy as np
 import paddle
 import pytest
 
+import hrfamily_deploy
 import paddle_hrfamily
 from paddle_hrfamily.__main__ import main
 from paddle_hrfamily.backbones import variants
 from paddle_hrfamily.errors import UserError
+from paddle_hrfamily.registry import MODELS
 from paddle_hrfamily.weights import read
 from paddle_hrfamily.weights.official import OFFICIAL
-from paddle_hrfamily.zoo import PUBLISHED, create_model, list_models
+from paddle_hrfamily.zoo import create_model, entries, list_models
+from tests.parity import Parity
 
 
 def test_every_public_name_is_there() -> None:
@@ -23,6 +29,18 @@ def test_every_public_name_is_there() -> None:
     assert all(getattr(paddle_hrfamily, name) is not None for name in paddle_hrfamily.__all__)
     with pytest.raises(AttributeError, match="no attribute 'create_modle'"):
         _ = paddle_hrfamily.create_modle
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="annotations say X | None, which Python 3.9 cannot evaluate")
+@pytest.mark.parametrize("package", [paddle_hrfamily, hrfamily_deploy], ids=lambda package: package.__name__)
+def test_annotations_of_public_functions_can_be_evaluated(package: ModuleType) -> None:
+    for name in package.__all__:
+        item = getattr(package, name)
+        members = vars(item).items() if isinstance(item, type) else ()
+        methods = [m for key, m in members if inspect.isfunction(m) and (key == "__init__" or not key.startswith("_"))]
+        for function in [item, *methods] if callable(item) else []:
+            assert isinstance(get_type_hints(function), dict)
+    assert get_type_hints(paddle_hrfamily.load_weights)["return"].__name__ == "Report"
 
 
 def test_the_list_holds_every_variant_of_both_families() -> None:
@@ -51,12 +69,14 @@ def test_evaluation_returns_the_main_output_alone() -> None:
     assert [x.shape for x in model(paddle.zeros([2, 3, 64, 64]))] == [[2, 4, 64, 64]]
 
 
-def test_a_pretrained_file_fills_backbone_and_head(shared: Path, capsys) -> None:
-    folder = shared / "parity" / "checkpoints"
-    file = str(folder / "hrnet_w18_small_v1_training.pth.tar")
+def test_a_pretrained_file_fills_backbone_and_head(
+    parity: Parity, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture
+) -> None:
+    caplog.set_level("INFO", "paddle_hrfamily")
+    file = str(parity.checkpoint("hrnet_w18_small_v1_training.pth.tar"))
     same, other = (create_model("hrnet_w18_small_v1", num_classes=n, pretrained=file) for n in (19, 5))
-    assert "363 of 363 tensors matched" in capsys.readouterr().out
-    plain = folder / "hrnet_w18_small_v1_cityscapes.pth"  # the same tensors under the official names
+    assert "363 of 363 tensors matched" in caplog.text and not capsys.readouterr().out
+    plain = parity.checkpoint("hrnet_w18_small_v1_cityscapes.pth")  # the same tensors under the official names
     published = {OFFICIAL.rename(key): value for key, value in read(plain).items()}
     for name, tensor in same.state_dict().items():
         np.testing.assert_array_equal(tensor.numpy(), published[name])
@@ -87,7 +107,9 @@ def test_the_network_that_its_paper_does_not_define_says_how_far_off_it_is(capsy
     assert re.search(r"70\.971 +308\.347  1024x1024  70\.2 \(\+1\.1%\), 303 \(\+1\.8%\)", capsys.readouterr().out)
     assert main(["list", "ddrnet_39_1_5x", "--size", "512", "512"]) == 0
     assert "70.2" not in capsys.readouterr().out
-    assert set(PUBLISHED) <= set(list_models())
+    families = [model.family for model in MODELS.values() if model.family]
+    assert all(set(family.published) <= set(entries()) for family in families)
+    assert sum(entry.published is not None for entry in entries().values()) == 27
 
 
 def test_the_list_of_all_is_there_at_once(capsys: pytest.CaptureFixture) -> None:

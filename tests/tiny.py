@@ -18,7 +18,7 @@ CLASSES = ("sky", "road", "car")
 
 
 def dataset(folder: Path, count: int = 7) -> Path:
-    """`count` pictures of 48×40 with three classes and some ignored pixels. Returns the list file."""
+    """`count` images of 48×40 with three classes and some ignored pixels. Returns the list file."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.RandomState(0)
     lines = []

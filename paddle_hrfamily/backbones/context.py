@@ -1,6 +1,7 @@
-"""Context at 1/64 of the image, DDRNet's coarse end: its pyramid (DAPPM), the plain one it is held against, none.
+"""The context at the end of DDRNet's coarse stream, at 1/64 of the image.
 
-Each maps (N, in, h, w) to (N, out, h, w), for any h, w from 1 up.
+It is the paper's pyramid (DAPPM), the plain pyramid that the paper compares it with (PPM), or none. Each maps
+(N, in, h, w) to (N, out, h, w), for any h, w from 1 up.
 """
 
 from __future__ import annotations

@@ -12,10 +12,14 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from paddle_hrfamily import registry
 from paddle_hrfamily.backbones.context import Context, context_module
 from paddle_hrfamily.backbones.variants import load_pretrained, pick_padding, pick_variant
 from paddle_hrfamily.blocks import BasicBlock, Bottleneck, block_chain
+from paddle_hrfamily.contract import Backbone
 from paddle_hrfamily.layers import ConvBN, Padding, resize_as
+from paddle_hrfamily.multires import Style
+from paddle_hrfamily.weights.published import paddleseg
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,12 @@ class DualStage(nn.Layer):
     The fine stream, (N, high, H, W), keeps its shape. The coarse one becomes (N, low, H·high/low, W·high/low).
     """
 
-    def __init__(self, high: int, low_in: int, low: int, *, blocks: int, padding: Padding, align_corners: bool) -> None:
+    def __init__(self, high: int, low_in: int, low: int, blocks: int, style: Style) -> None:
         super().__init__()
-        self.align_corners = align_corners
+        self.align_corners = style.align_corners
         self.high = block_chain(BasicBlock, high, high, blocks, last_relu=False)
         self.low = block_chain(BasicBlock, low_in, low, blocks, stride=low // low_in, last_relu=False)
-        self.high_to_low = _halvings(high, low, padding)
+        self.high_to_low = _halvings(high, low, style.padding)
         self.low_to_high = ConvBN(low, high, 1, relu=False)
 
     def forward(self, high: paddle.Tensor, low: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
@@ -99,47 +103,63 @@ def _halvings(in_channels: int, out_channels: int, padding: Padding) -> nn.Seque
     )
 
 
-class DualResNet(nn.Layer):
-    """Stem, conv4, conv5 and the bottleneck that ends each stream: what both forms of DDRNet are made of.
+# PaddleSeg's network: its ImageNet start, and the whole of it trained on Cityscapes.
+WEIGHTS = {
+    "23": {
+        "imagenet": paddleseg("cityscapes/ddrnet23_cityscapes_1024x1024_120k/pretrain/model.pdparams"),
+        "cityscapes": paddleseg("cityscapes/ddrnet23_cityscapes_1024x1024_120k/model.pdparams"),
+    }
+}
+
+
+@registry.backbone(zoo="ddrnet", variants=tuple(VARIANTS), weights=WEIGHTS)
+class DDRNetTrunk(Backbone):
+    """DDRNet as it is trained on ImageNet (tables I and II): both streams, and no context.
+
+    (N, in_channels, H, W) -> [(N, 4C, H/8, W/8), (N, 16C, H/32, W/32)], finest first, any H, W from 32 up.
 
     Args:
         variant: a key of VARIANTS; a bare 23 is a number to YAML.
-        low_stride: of the coarse stream's bottleneck.
-        relu: whether the bottlenecks end in one.
-        in_channels, padding, align_corners: as in DDRNet.
-        pretrained: what the padding goes by where it is left open; whoever has all of its layers loads it.
+        in_channels, padding, align_corners, pretrained: as in DDRNet.
+
+    Raises:
+        UserError: unknown variant or padding, or weights that do not fit.
     """
+
+    low_end_stride = 1  # of the bottleneck that ends the coarse stream
+    end_relu = True  # whether the bottlenecks that end the streams have a last ReLU
 
     def __init__(
         self,
-        variant: str | int,
+        variant: str | int = "23_slim",
         *,
-        low_stride: int,
-        relu: bool,
-        in_channels: int,
-        padding: Padding | None,
-        align_corners: bool,
-        pretrained: str | None,
+        in_channels: int = 3,
+        padding: Padding | None = None,
+        align_corners: bool = False,
+        pretrained: str | None = None,
     ) -> None:
         super().__init__()
         self.variant = str(variant)
         layout = self.layout = pick_variant("DDRNet", self.variant, VARIANTS)
-        padding = pick_padding("DDRNet", self.variant, padding, pretrained, default="symmetric")
+        self.padding = pick_padding("DDRNet", self.variant, padding, pretrained, default="symmetric")
         self.in_channels = in_channels
-        self.padding = padding
         self.align_corners = align_corners
+        self.head_width = layout.head_width
         high, mid, low = (layout.channels(stride) for stride in (8, 16, 32))
-        style = {"padding": padding, "align_corners": align_corners}
+        style = Style(self.padding, align_corners=align_corners)
         self.stem = Stem(in_channels, layout)
         self.conv4 = nn.LayerList(
-            DualStage(high, mid if i else high, mid, blocks=blocks, **style) for i, blocks in enumerate(layout.conv4)
+            DualStage(high, mid if i else high, mid, blocks, style) for i, blocks in enumerate(layout.conv4)
         )
-        self.conv5 = DualStage(high, mid, low, blocks=layout.conv5, **style)
-        self.high_end = LastBottleneck(high, high, relu=relu)
-        self.low_end = LastBottleneck(low, low, low_stride, relu=relu)
+        self.conv5 = DualStage(high, mid, low, layout.conv5, style)
+        self.high_end = LastBottleneck(high, high, relu=self.end_relu)
+        self.low_end = LastBottleneck(low, low, self.low_end_stride, relu=self.end_relu)
+        self.feat_channels = [layout.channels(16), layout.channels(64)]
+        self.feat_strides = [8, 32]
+        load_pretrained(self, "DDRNet", self.variant, pretrained)
 
     def streams(self, image: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
-        """Both ends, (N, 4C, H/8, W/8) and (N, 16C, H/32/low_stride, …), and conv4's fine stream, (N, 2C, H/8, W/8)."""
+        """The ends, (N, 4C, H/8, W/8) and (N, 16C, H/32, W/32) or half of that, and conv4's fine stream (N, 2C, …)."""
         high = low = self.stem(image)
         for stage in self.conv4:
             high, low = stage(high, low)
@@ -147,8 +167,13 @@ class DualResNet(nn.Layer):
         high, low = self.conv5(high, low)
         return self.high_end(F.relu(high)), self.low_end(F.relu(low)), supervised
 
+    def forward(self, image: paddle.Tensor) -> list[paddle.Tensor]:
+        high, low, _ = self.streams(image)
+        return [high, low]
 
-class DDRNet(DualResNet):
+
+@registry.backbone(zoo="ddrnet", variants=tuple(VARIANTS), weights=WEIGHTS)
+class DDRNet(DDRNetTrunk):
     """DDRNet backbone: (N, in_channels, H, W) -> [(N, 4C, H/8, W/8), (N, 2C, H/8, W/8)], any H, W from 32 up.
 
     The first feature is the result, for the head. The second is conv4's fine stream right after its (last) fusion,
@@ -169,6 +194,9 @@ class DDRNet(DualResNet):
         UserError: unknown variant, context or padding, or weights that do not fit.
     """
 
+    low_end_stride = 2  # the context looks at 1/64
+    end_relu = False
+
     def __init__(
         self,
         variant: str | int = "23_slim",
@@ -179,23 +207,17 @@ class DDRNet(DualResNet):
         align_corners: bool = False,
         pretrained: str | None = None,
     ) -> None:
-        super().__init__(
-            variant,
-            low_stride=2,
-            relu=False,
-            in_channels=in_channels,
-            padding=padding,
-            align_corners=align_corners,
-            pretrained=pretrained,
-        )
-        self.feat_channels = [self.layout.channels(16), self.layout.channels(8)]
+        layout = pick_variant("DDRNet", str(variant), VARIANTS)
+        padding = pick_padding("DDRNet", str(variant), padding, pretrained, default="symmetric")
+        super().__init__(variant, in_channels=in_channels, padding=padding, align_corners=align_corners)
+        self.feat_channels = [layout.channels(16), layout.channels(8)]
         self.feat_strides = [8, 8]
         self.context = context_module(
             context,
-            self.layout.channels(64),
-            self.layout.context_width,
-            self.layout.channels(16),
-            exclusive=self.padding == "same",
+            layout.channels(64),
+            layout.context_width,
+            layout.channels(16),
+            exclusive=padding == "same",
             align_corners=align_corners,
         )
         load_pretrained(self, "DDRNet", self.variant, pretrained)
@@ -203,36 +225,3 @@ class DDRNet(DualResNet):
     def forward(self, image: paddle.Tensor) -> list[paddle.Tensor]:
         high, low, supervised = self.streams(image)
         return [high + resize_as(self.context(low), high, self.align_corners), supervised]
-
-
-class DDRNetTrunk(DualResNet):
-    """DDRNet as it is trained on ImageNet (tables I and II): both streams, and no context.
-
-    (N, in_channels, H, W) -> [(N, 4C, H/8, W/8), (N, 16C, H/32, W/32)], finest first. Arguments as in DDRNet.
-    """
-
-    def __init__(
-        self,
-        variant: str | int = "23_slim",
-        *,
-        in_channels: int = 3,
-        padding: Padding | None = None,
-        align_corners: bool = False,
-        pretrained: str | None = None,
-    ) -> None:
-        super().__init__(
-            variant,
-            low_stride=1,
-            relu=True,
-            in_channels=in_channels,
-            padding=padding,
-            align_corners=align_corners,
-            pretrained=pretrained,
-        )
-        self.feat_channels = [self.layout.channels(16), self.layout.channels(64)]
-        self.feat_strides = [8, 32]
-        load_pretrained(self, "DDRNet", self.variant, pretrained)
-
-    def forward(self, image: paddle.Tensor) -> list[paddle.Tensor]:
-        high, low, _ = self.streams(image)
-        return [high, low]

@@ -5,11 +5,14 @@ Figure 2: four stages keep 1, 2, 3, 4 streams in parallel; each stage adds one a
 
 from __future__ import annotations
 
+from paddle_hrfamily import registry
 from paddle_hrfamily.backbones.variants import load_pretrained, pick_padding, pick_variant
 from paddle_hrfamily.blocks import Bottleneck
 from paddle_hrfamily.errors import unknown
 from paddle_hrfamily.layers import UPSAMPLINGS, Padding, Upsampling
 from paddle_hrfamily.multires import Layout, MultiResNet, Stage, Style
+from paddle_hrfamily.registry import Published
+from paddle_hrfamily.weights.published import paddleseg, timm
 
 
 def _parallel(m3: int, m4: int) -> tuple[Stage, ...]:
@@ -19,7 +22,7 @@ def _parallel(m3: int, m4: int) -> tuple[Stage, ...]:
 
 # Section 3.5: four bottlenecks, then 1, 4, 3 modules of four basic blocks a branch; Wx has x channels at 1/4.
 # The two small ones are the official repository's: fewer modules and two blocks a branch (v1's width is 16).
-VARIANTS = {
+DENSE = {
     "W18_Small_V1": Layout(16, _parallel(1, 1), blocks=2, stem_blocks=1, stem_width=32),
     "W18_Small_V2": Layout(18, _parallel(3, 2), blocks=2, stem_blocks=2),
     **{f"W{width}": Layout(width, _parallel(4, 3)) for width in (18, 30, 32, 40, 44, 48, 60, 64)},
@@ -27,9 +30,29 @@ VARIANTS = {
 
 # The classification networks that the paper holds against ResNets of their size (appendix): bottlenecks, 4·C wide.
 CLASSIFICATION_ONLY = {f"W{4 * width}_C": Layout(width, _parallel(4, 3), block=Bottleneck) for width in (11, 19, 24)}
-VARIANTS |= CLASSIFICATION_ONLY
+VARIANTS = DENSE | CLASSIFICATION_ONLY
 
 
+def _with_more(width: int, imagenet: str) -> dict[str, Published]:
+    """ImageNet, also by distillation (SSLD) in both paddings, and the backbone of OCRNet trained on Cityscapes."""
+    return {
+        "imagenet": timm(f"hrnet_w{width}.{imagenet}"),
+        "ssld": timm(f"hrnet_w{width}_ssld.paddle_in1k"),
+        "ssld_paddleseg": paddleseg(f"hrnet_w{width}_ssld.tar.gz"),
+        "cityscapes_ocr": paddleseg(f"cityscapes/ocrnet_hrnetw{width}_cityscapes_1024x512_160k/model.pdparams"),
+    }
+
+
+WEIGHTS = {
+    "W18_Small_V1": {"imagenet": timm("hrnet_w18_small.gluon_in1k")},
+    "W18_Small_V2": {"imagenet": timm("hrnet_w18_small_v2.gluon_in1k")},
+    "W18": _with_more(18, "ms_aug_in1k"),
+    **{f"W{width}": {"imagenet": timm(f"hrnet_w{width}.ms_in1k")} for width in (30, 32, 40, 44, 64)},
+    "W48": _with_more(48, "ms_in1k"),
+}
+
+
+@registry.backbone(zoo="hrnet", variants=tuple(DENSE), weights=WEIGHTS)
 class HRNet(MultiResNet):
     """HRNet backbone: (N, in_channels, H, W) -> streams at strides 4, 8, 16, 32 with C, 2C, 4C, 8C channels.
 

@@ -13,9 +13,13 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from paddle_hrfamily import registry
 from paddle_hrfamily.backbones.variants import load_pretrained, pick_variant
 from paddle_hrfamily.blocks import BasicBlock, Bottleneck, Residual, block_chain
+from paddle_hrfamily.contract import Backbone
 from paddle_hrfamily.layers import ConvBN
+from paddle_hrfamily.registry import Published
+from paddle_hrfamily.weights.published import paddleseg
 
 STEM_CHANNELS = 64
 WIDTHS = (64, 128, 256, 512)  # of the blocks of stages 1 to 4
@@ -24,7 +28,7 @@ STRIDES = (4, 8, 16, 32)
 
 @dataclass(frozen=True)
 class Layout:
-    """What tells one variant from another: the kind of block, how many of it in each stage, and the flavour.
+    """What tells one variant from another: the kind of block, how many of it in each stage, and the form.
 
     `vd`: three 3×3 convolutions for the stem, a projection in the shortcut of every stage's first block, and strided
     shortcuts that average before they project.
@@ -45,7 +49,27 @@ _PLAIN = {
 VARIANTS = _PLAIN | {f"{name}_vd": replace(layout, vd=True) for name, layout in _PLAIN.items()}
 
 
-class ResNet(nn.Layer):
+def _weights(depth: int, digest: str) -> dict[str, Published]:
+    """ImageNet, by torchvision and by paddle.vision."""
+    return {
+        "imagenet": Published(f"https://download.pytorch.org/models/resnet{depth}-{digest}.pth", None),
+        "imagenet_paddle": Published(f"https://paddle-hapi.bj.bcebos.com/models/resnet{depth}.pdparams", None),
+    }
+
+
+WEIGHTS = {
+    "R18": _weights(18, "f37072fd"),
+    "R34": _weights(34, "b627a593"),
+    "R50": _weights(50, "0676ba61"),
+    "R101": _weights(101, "63fe2227"),
+    "R152": _weights(152, "394f9c45"),
+    "R50_vd": {"ssld": paddleseg("resnet50_vd_ssld_v2.tar.gz", None)},
+    "R101_vd": {"ssld": paddleseg("resnet101_vd_ssld.tar.gz", None)},
+}
+
+
+@registry.backbone(variants=tuple(VARIANTS), weights=WEIGHTS)
+class ResNet(Backbone):
     """ResNet backbone: (N, in_channels, H, W) -> features at strides 4, 8, 16, 32; any H, W from 32 up.
 
     They have 64, 128, 256, 512 channels in R18 and R34, four times as many in the others.
@@ -75,7 +99,7 @@ class ResNet(nn.Layer):
         self.in_channels = in_channels
         self.feat_strides = list(STRIDES)
         self.feat_channels = [width * layout.block.expansion for width in WIDTHS]
-        self.stem = DeepStem(in_channels) if layout.vd else Stem(in_channels)
+        self.stem: nn.Layer | None = DeepStem(in_channels) if layout.vd else Stem(in_channels)
         self.stages = nn.LayerList()
         channels = STEM_CHANNELS
         for width, depth, out_channels in zip(WIDTHS, layout.depths, self.feat_channels):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ from paddle_hrfamily.weights import load_weights, resolve
 from paddle_hrfamily.weights.loading import Part
 
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 
 
 def pick_variant(family: str, variant: str, variants: Mapping[str, T]) -> T:
@@ -34,6 +36,6 @@ def pick_padding(
 
 
 def load_pretrained(network: nn.Layer, family: str, variant: str, pretrained: str | None, part: Part = "all") -> None:
-    """Fill that part of the network from `pretrained`, if any is asked for, and say what was loaded."""
+    """Fill that part of the network from `pretrained`, if any is asked for, and log what was loaded."""
     if pretrained:
-        print(load_weights(network, resolve(family, variant, pretrained).source, part=part))
+        _LOG.info(load_weights(network, resolve(family, variant, pretrained).source, part=part))

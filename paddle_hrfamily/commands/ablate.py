@@ -15,45 +15,43 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paddle_hrfamily.commands.train import DEVICES, positive
+from paddle_hrfamily.commands import flags
 from paddle_hrfamily.errors import UserError
 
 if TYPE_CHECKING:
     from paddleseg.cvlibs import Config
 
-    from paddle_hrfamily.host.ablation.runs import Children
-    from paddle_hrfamily.host.ablation.suite import Row, Suite
-    from paddle_hrfamily.host.ablation.table import Line
+    from paddle_hrfamily.ablation.runs import Children
+    from paddle_hrfamily.ablation.suite import Row, Suite
+    from paddle_hrfamily.ablation.table import Line
 
     Plan = list[tuple[Line, Config | None]]  # each row, and what to run, if it is to run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suite", help="YAML file with rows: a path, or the name of one in configs/ablations")
-    parser.add_argument("--config", help="what rows start from, instead of the suite's config")
-    parser.add_argument("--rows", nargs="+", metavar="NAME", help="run these alone")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument("--save_dir", type=Path, default=Path("output/ablate"), help="default: %(default)s")
-    parser.add_argument("--dry-run", "--dry_run", action="store_true", help="print what would be run, run nothing")
-    parser.add_argument("--iters", type=positive, help="iterations of every row, instead of its config's")
-    parser.add_argument("--batch_size", type=positive, help="images a device and iteration, instead of the config's")
-    parser.add_argument("--learning_rate", type=float, help="initial learning rate, instead of the config's")
-    parser.add_argument("--opts", nargs="+", help="change values of every row's config, as key.sub=value")
-    parser.add_argument("--device", default="gpu", choices=DEVICES, help="where to compute; gpu falls back to cpu")
-    parser.add_argument("--num_workers", type=int, default=0, help="processes that load images (default: %(default)s)")
-    parser.add_argument("--save_interval", type=positive, default=100, help="iterations that a kill can cost")
+    group = parser.add_argument_group("config of every row")
+    group.add_argument("--config", help="what rows start from, instead of the suite's config")
+    flags.add_changes(group)
+    group.add_argument("--iters", type=flags.positive, help="iterations, instead of the config's")
+    group.add_argument("--batch_size", type=flags.positive, help="images a device and iteration, instead of its own")
+    group.add_argument("--learning_rate", type=float, help="initial learning rate, instead of the config's")
+    add = parser.add_argument_group("what is run").add_argument
+    add("--rows", nargs="+", metavar="NAME", help="run these alone")
+    add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
+    add("--dry-run", "--dry_run", action="store_true", help="print what would be run, run nothing")
+    add = parser.add_argument_group("output").add_argument
+    add("--save_dir", type=Path, default=Path("output/ablate"), help="default: %(default)s")
+    add("--save_interval", type=flags.positive, default=100, help="iterations that a kill can cost")
+    flags.add_num_workers(flags.add_device(parser))
 
 
 def run(args: argparse.Namespace) -> int:
     """Look at all rows, run what is not done yet, write the table. Returns 1 if a row lacks a result, else 0."""
-    from paddle_hrfamily.host import environment
+    flags.register(args)
+    from paddle_hrfamily.ablation import runs
+    from paddle_hrfamily.ablation.suite import read_suite
 
-    environment.require_paddle()
-    from paddle_hrfamily.host import registry
-    from paddle_hrfamily.host.ablation import runs
-    from paddle_hrfamily.host.ablation.suite import read_suite
-
-    registry.register()
     suite = read_suite(args.suite, args.config)
     folder = args.save_dir / suite.name
     if args.dry_run:
@@ -63,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         with runs.alone(folder) as lock, runs.terminated_like_interrupted():
             plan = _plan(suite, folder, args)
             _print_plan(suite, plan, args.seeds)
-            children = runs.Children(args.device, args.num_workers, args.save_interval, lock)
+            children = runs.Children(args.device, args.num_workers, args.save_interval, tuple(args.plugin), lock)
             _carry_out(suite, plan, args.seeds, folder, children)
     return int(any(line.problem for line, _ in plan))
 
@@ -82,8 +80,8 @@ def _plan(suite: Suite, folder: Path, args: argparse.Namespace) -> Plan:
 
 
 def _planned(row: Row, folder: Path, args: argparse.Namespace) -> tuple[Line, Config | None]:
-    from paddle_hrfamily.host.ablation import runs
-    from paddle_hrfamily.host.ablation.table import Line
+    from paddle_hrfamily.ablation import runs
+    from paddle_hrfamily.ablation.table import Line
 
     line = Line(row.name, row.published)
     try:
@@ -102,7 +100,7 @@ def _planned(row: Row, folder: Path, args: argparse.Namespace) -> tuple[Line, Co
 def _print_plan(suite: Suite, plan: Plan, seeds: list[int]) -> None:
     print(f"{suite.name}: {suite.source}")
     for line, config in plan:
-        if config is None:
+        if config is None or line.parameters is None:
             print(f"  {line.name}: {line.problem or 'run before'}")
             continue
         done = {result["seed"] for result in line.results}
@@ -113,7 +111,7 @@ def _print_plan(suite: Suite, plan: Plan, seeds: list[int]) -> None:
 
 def _carry_out(suite: Suite, plan: Plan, seeds: list[int], folder: Path, children: Children) -> None:
     """Every row with the first seed, then with the next: a table of all rows is there early."""
-    from paddle_hrfamily.host.ablation import runs, table
+    from paddle_hrfamily.ablation import runs, table
 
     lines = [line for line, _ in plan]
     try:

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from paddle_hrfamily.commands import flags
 from paddle_hrfamily.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,23 +37,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="the network that the weights are for, one of `hrfamily list`")
     parser.add_argument("--num_classes", type=int, help="classes of the network, if not the weights' own")
     parser.add_argument("--force", action="store_true", help="overwrite OUT")
+    flags.add_plugin(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    from paddle_hrfamily.host import environment
+    from paddle_hrfamily import system
 
-    environment.require_paddle()
+    system.require_paddle()
     from paddle_hrfamily import weights
+    from paddle_hrfamily.integration import plugins
     from paddle_hrfamily.weights.files import SUFFIXES, open_weights
     from paddle_hrfamily.weights.loading import canonical
 
+    plugins.load(args.plugin)
     if args.target.suffix not in SUFFIXES:
         raise UserError(f"cannot tell the format of {args.target}: name it *{' or *'.join(SUFFIXES)}")
     if args.target.exists() and not args.force:
         raise UserError(f"{args.target} exists; --force overwrites it")
     contents = open_weights(weights.fetch(args.source))
     layout, arrays = canonical(contents, args.source)
-    padding = contents.padding or layout.padding
+    padding = cast("Padding | None", contents.padding or layout.padding)
     name = args.model or _network(arrays, args.source)
     model = _build(name, arrays, args.num_classes, padding)
     whole = not _head(model.state_dict()).isdisjoint(arrays)
@@ -69,13 +74,17 @@ def _build(name: str, arrays: dict[str, np.ndarray], num_classes: int | None, pa
     from paddle_hrfamily import zoo
 
     stem = arrays.get("backbone.stem.conv1.conv.weight")
-    options = {"in_channels": stem.shape[1] if stem is not None else 3, "padding": padding}
-    if any(key.startswith(_AUXILIARY) for key in arrays):
-        options["auxiliary"] = True
+    build = partial(
+        zoo.create_model,
+        name,
+        in_channels=stem.shape[1] if stem is not None else 3,
+        padding=padding,
+        auxiliary=True if any(key.startswith(_AUXILIARY) for key in arrays) else None,
+    )
     if num_classes is None:
         with paddle.LazyGuard():
-            num_classes = _classes(zoo.create_model(name, **options).state_dict(), arrays)
-    return zoo.create_model(name, num_classes, **options)
+            num_classes = _classes(build().state_dict(), arrays)
+    return build(num_classes)
 
 
 def _classes(state: dict[str, paddle.Tensor], arrays: dict[str, np.ndarray]) -> int | None:
@@ -110,15 +119,14 @@ def _backbone(arrays: dict[str, np.ndarray], source: str) -> tuple[str, str]:
     from paddle_hrfamily.backbones import ddrnet, hrnet, uhrnet
 
     if any(key.startswith("backbone.conv5.") for key in arrays):
-        family, variants, describes = "ddrnet", ddrnet.VARIANTS, _describes_ddrnet
-    elif _streams(arrays, 3) == 2:
-        family, variants, describes = "uhrnet", uhrnet.VARIANTS, _describes
+        family = "ddrnet"
+        found = [name for name, layout in ddrnet.VARIANTS.items() if _describes_ddrnet(layout, arrays)]
     else:
-        family, variants, describes = "hrnet", hrnet.VARIANTS, _describes
-    for variant, layout in variants.items():
-        if describes(layout, arrays):
-            return family, variant
-    raise UserError(f"{source}: its shapes are of none of the networks here; name one with --model if it should be")
+        family, variants = ("uhrnet", uhrnet.VARIANTS) if _streams(arrays, 3) == 2 else ("hrnet", hrnet.VARIANTS)
+        found = [name for name, layout in variants.items() if _describes(layout, arrays)]
+    if not found:
+        raise UserError(f"{source}: its shapes are of none of the networks here; name one with --model if it should be")
+    return family, found[0]
 
 
 def _describes_ddrnet(layout: ddrnet.Layout, arrays: dict[str, np.ndarray]) -> bool:

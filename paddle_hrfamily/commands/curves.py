@@ -1,4 +1,4 @@
-"""Draw loss and validation mIoU of training runs into one picture.
+"""Draw loss and validation mIoU of training runs in one plot.
 
     hrfamily curves output/uhrnet_w18_small_camvid output/hrnet_w18_small_v2_camvid --save curves.png
 
@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.host.curves import TRAINING_LOSS, VALIDATION_MIOU, Curve, read_curve
+from paddle_hrfamily.visualization.curves import TRAINING_LOSS, VALIDATION_MIOU, Curve, read_curve
 
 PANELS = {TRAINING_LOSS: "training loss", VALIDATION_MIOU: "validation mIoU"}
 SMOOTHED = TRAINING_LOSS
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="folder that a training wrote (its --save_dir)"
     )
-    parser.add_argument("--save", type=Path, default=Path("curves.png"), help="picture to write (default: %(default)s)")
+    parser.add_argument("--save", type=Path, default=Path("curves.png"), help="image to write (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -49,7 +49,8 @@ def draw(curves: dict[Path, dict[str, Curve]], file: Path) -> None:
 
     figure, axes = pyplot.subplots(1, len(PANELS), figsize=(11, 4), layout="constrained")
     for axis, (tag, what) in zip(axes, PANELS.items()):
-        for color, (folder, by_tag) in zip(pyplot.cm.tab10.colors, curves.items()):
+        for index, (folder, by_tag) in enumerate(curves.items()):
+            color = f"C{index}"
             steps, values = list(by_tag[tag]), list(by_tag[tag].values())
             if tag == SMOOTHED:
                 axis.plot(steps, values, color=color, alpha=0.25)

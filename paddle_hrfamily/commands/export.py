@@ -5,7 +5,7 @@
     hrfamily export --config … --model_path … --input_shape 1 3 512 1024 --fast
 
 Writes model.pdmodel, model.pdiparams and deploy.yaml (transforms, shape, output, class names and colours). PaddleSeg's
-own deploy scripts read them; with --fast it is the form that runs fastest, for this project's deploy/ alone.
+own deploy scripts read them; with --fast it is the form that runs fastest, which `hrfamily infer` and `serve` read.
 """
 
 from __future__ import annotations
@@ -18,60 +18,58 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from paddle_hrfamily.commands import flags
 from paddle_hrfamily.errors import UserError
 
 if TYPE_CHECKING:
     from paddle import nn
     from paddleseg.cvlibs import Config
 
-    from paddle_hrfamily.host.classes import ClassTable
+    from paddle_hrfamily.data.classes import ClassTable
 
 OUTPUTS = ("argmax", "softmax", "none", "logits")  # "none" is PaddleSeg's word for logits
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, help="the YAML file the network was trained with")
-    parser.add_argument("--model_path", help="trained weights; without them the network is exported as initialised")
-    parser.add_argument("--save_dir", default="./output/inference_model", help="folder to write (default: %(default)s)")
-    parser.add_argument(
+    flags.add_weights(flags.add_config(parser, required=True))
+    add = parser.add_argument_group("graph").add_argument
+    add(
         "--input_shape",
         type=int,
         nargs="+",
         metavar="N",
         help="fixed shape, as 1 3 512 1024; -1 leaves an extent open (default: batch, height and width open)",
     )
-    parser.add_argument(
+    add(
         "--output_op",
         choices=OUTPUTS,
         help="what the graph ends in: int32 labels (default), probabilities, or logits, also called none; of a network "
         "of depth, metres (none) alone",
     )
-    parser.add_argument(
+    add(
         "--fast",
         action="store_true",
-        help="pictures of 0..255 in, normalised in the graph, logits at the network's own stride out, and the exact "
-        "rewrite of its head that runs fastest; deploy/ makes the same label map of them. With --output_op argmax it "
-        "ends in labels of one byte, for GPUs (default: off)",
+        help="images of 0..255 in, normalised in the graph, logits at the network's own stride out, and the exact "
+        "rewrite of its head that runs fastest; hrfamily_deploy makes the same label map of them. With --output_op "
+        "argmax it ends in labels of one byte, for GPUs (default: off)",
     )
-    parser.add_argument("--for_fd", action="store_true", help="name the files inference.* as FastDeploy expects")
-    parser.add_argument("--opts", nargs="+", help="change values of the config, as key=value")
+    add = parser.add_argument_group("output").add_argument
+    add("--save_dir", default="./output/inference_model", help="folder to write (default: %(default)s)")
+    add("--for_fd", action="store_true", help="name the files inference.* as FastDeploy expects")
 
 
 def run(args: argparse.Namespace) -> None:
     """Export, compare, and only then put the files in place."""
-    from paddle_hrfamily.host import environment
-
-    environment.require_paddle()
-    from paddle_hrfamily.host import registry, settings, trained
-    from paddle_hrfamily.host.classes import class_table
-    from paddle_hrfamily.host.exporting import static_graph
-
     _check_fast(args)
-    registry.register()
-    config = settings.load(args.config, opts=args.opts)
-    _, model = trained.network(config, trained.weights_file(args.model_path))
-    of_depth = trained.is_of_depth(model)
-    shape = _input_shape(args.input_shape, settings.in_channels(config))
+    flags.register(args)
+    from paddle_hrfamily.data.classes import class_table
+    from paddle_hrfamily.export import static_graph
+    from paddle_hrfamily.integration import config_file, model_loading
+
+    config = config_file.load(args.config, opts=args.opts)
+    _, model = model_loading.network(config, model_loading.weights_file(args.model_path))
+    of_depth = model_loading.is_of_depth(model)
+    shape = _input_shape(args.input_shape, config_file.in_channels(config))
     output = _output("none" if args.fast and args.output_op is None else args.output_op, of_depth)
     stem, description = ("inference", "inference.yml") if args.for_fd else ("model", "deploy.yaml")
 
@@ -94,34 +92,35 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _output(asked: str | None, of_depth: bool) -> str:
-    output = {None: "none" if of_depth else "argmax", "logits": "none"}.get(asked, asked)
+    output = asked or ("none" if of_depth else "argmax")
+    output = "none" if output == "logits" else output
     if of_depth and output != "none":
-        raise UserError(f"--output_op {asked}: this network answers in metres, without classes; leave it out")
+        raise UserError(f"--output_op {asked}: this network's output is metres, without classes; leave it out")
     return output
 
 
 def _check_fast(args: argparse.Namespace) -> None:
     if args.fast and args.output_op == "softmax":
-        raise UserError("--output_op softmax: --fast ends in logits, of which deploy/ makes all; leave it out")
+        raise UserError("--output_op softmax: --fast ends in logits, of which hrfamily_deploy makes all; leave it out")
     if args.fast and args.for_fd:
         raise UserError("--for_fd: FastDeploy does not read what --fast writes; leave one out")
 
 
 def _save_fast(model: nn.Layer, shape: list[int], deploy: dict[str, Any], prefix: Path) -> list[str]:
     """Write the fast form, and into the description what it takes and gives. Returns the sizes compared."""
-    from paddle_hrfamily.host.exporting.fast import from_pictures
+    from paddle_hrfamily.export.fast import from_images
 
     mean, std = _take_normalize(deploy)
     labels = deploy["output_op"] == "argmax"
-    compared = from_pictures.save(model, shape, mean, std, deploy["input_dtype"], prefix, labels)
-    deploy["output_size"] = "native" if from_pictures.is_native(model) and not labels else "image"
+    compared = from_images.save(model, shape, mean, std, deploy["input_dtype"], prefix, labels)
+    deploy["output_size"] = "native" if from_images.is_native(model) and not labels else "image"
     if labels:
-        deploy["output_dtype"] = from_pictures.label_type(len(deploy["class_names"]))
+        deploy["output_dtype"] = from_images.label_type(len(deploy["class_names"]))
     return compared
 
 
 def _take_normalize(deploy: dict[str, Any]) -> tuple[list[float], list[float]]:
-    """Take Normalize out of the description, as it goes into the graph; what is left decides what pictures are.
+    """Take Normalize out of the description, as it goes into the graph; what is left decides what images are.
 
     Raises:
         UserError: it is not the last of the transforms.
@@ -132,7 +131,7 @@ def _take_normalize(deploy: dict[str, Any]) -> tuple[list[float], list[float]]:
         raise UserError(
             f"--fast puts Normalize into the graph: it must come last in val_dataset.transforms, not {names}"
         )
-    # Evaluation resizes and pads in float32: such pictures are no longer bytes.
+    # Evaluation resizes and pads in float32: such images are no longer bytes.
     *before, last = transforms
     deploy.update(transforms=before, input_layout="NHWC", input_dtype="float32" if before else "uint8")
     return last.get("mean", [0.5]), last.get("std", [0.5])
@@ -189,10 +188,11 @@ def _fast_signature(shape: list[int], deploy: dict[str, Any], planes_are: str) -
 
 def _install(built: Path, save_dir: Path) -> None:
     """Copy the finished files into the folder, each whole or not at all, the description last."""
-    from paddle_hrfamily.host.resuming import snapshot
+    from paddle_hrfamily.files import Unwritable, replacing
 
     try:
         for file in sorted(built.iterdir(), key=lambda file: file.suffix in (".yaml", ".yml")):
-            snapshot.write_whole(save_dir / file.name, lambda name, file=file: shutil.copyfile(file, name))
-    except OSError as error:
-        raise UserError(f"--save_dir {save_dir}: cannot be written ({error.strerror})") from None
+            with replacing(save_dir / file.name, durable=True) as draft:
+                shutil.copyfile(file, draft)
+    except Unwritable as error:
+        raise UserError(f"--save_dir {save_dir}: cannot be written ({error.reason})") from None

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 
+from paddle_hrfamily.commands import flags
 from paddle_hrfamily.errors import unknown
 
 
@@ -22,19 +24,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="of the image (default: the paper's)"
     )
+    flags.add_plugin(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Print every name, or count each network that matches from its shapes and print its row at once."""
-    from paddle_hrfamily.host import environment
+    from paddle_hrfamily import system
 
-    environment.require_paddle()
+    system.require_paddle()
     from paddle_hrfamily import zoo
     from paddle_hrfamily.complexity import complexity
+    from paddle_hrfamily.integration import plugins
+
+    plugins.load(args.plugin)
 
     names = zoo.list_models(args.pattern or "*")
     if not names:
-        raise unknown("model", args.pattern, zoo.MODELS)
+        raise unknown("model", args.pattern, zoo.entries())
     width = max(map(len, names)) + 2
     if args.pattern is None:
         for name in names:
@@ -47,11 +53,11 @@ def run(args: argparse.Namespace) -> None:
         entry = zoo.find(name)
         image = tuple(args.size or entry.size)
         classes = args.num_classes if entry.num_classes else None  # a pyramid has none
-        count = complexity(lambda name=name, classes=classes: zoo.create_model(name, classes), *image)
+        count = complexity(partial(zoo.create_model, name, classes), *image)
         figures = count.parameters / 1e6, getattr(count, entry.rule)
         cost = f"{figures[0]:>15.3f}{figures[1]:>10.3f}  {f'{image[0]}x{image[1]}':<11}"
         at_paper = image == entry.size and args.num_classes is None
-        published = _deviation(figures, zoo.PUBLISHED[name]) if at_paper and name in zoo.PUBLISHED else ""
+        published = _deviation(figures, entry.published) if at_paper and entry.published else ""
         print(f"{name:<{width}}{entry.config:<{components}}{cost}{published}".rstrip(), flush=True)
     for rule in sorted({zoo.find(name).rule for name in names}):
         print(f"GFLOPs {RULES[rule]}")

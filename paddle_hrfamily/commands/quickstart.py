@@ -18,7 +18,7 @@ CONFIG = "quickstart.yml"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save_dir", type=Path, default=Path("quickstart"), help="default: ./quickstart")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the order of images (default: 0)")
-    parser.add_argument("--pictures", type=int, default=8, help="pictures of image | truth | prediction (default: 8)")
+    parser.add_argument("--pictures", type=int, default=8, help="images of image | truth | prediction (default: 8)")
     parser.add_argument("--iters", type=int, help="train for another number of iterations than the config's")
     parser.add_argument("--device", default="gpu", help="gpu falls back to cpu (default: gpu)")
 
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(command: str, rest: list[str]) -> int:
-    from paddle_hrfamily.__main__ import run_command
+    from paddle_hrfamily.commands import run_command
 
     print(f"\n$ hrfamily {command} --config {CONFIG} {' '.join(rest)}", flush=True)
     return run_command(command, ["--config", CONFIG, *rest], prog=f"hrfamily {command}")
@@ -63,17 +63,21 @@ def _run(command: str, rest: list[str]) -> int:
 
 def draw_panels(weights: str, folder: Path, count: int) -> Path:
     """Write image | truth | prediction of the first `count` validation scenes as PNG into `folder`."""
-    from paddle_hrfamily.host import settings, trained
-    from paddle_hrfamily.host.classes import class_table
-    from paddle_hrfamily.host.pictures import draw, images
-    from paddle_hrfamily.host.predicting.inference import InferenceOptions, label_predictor
+    from hrfamily_deploy.imaging import image_files
+    from paddle_hrfamily.data.classes import class_table
+    from paddle_hrfamily.inference.options import InferenceOptions
+    from paddle_hrfamily.inference.prediction import label_predictor
+    from paddle_hrfamily.integration import config_file, model_loading
+    from paddle_hrfamily.visualization import drawing
 
-    config = settings.load(CONFIG)
-    builder, model = trained.network(config, weights)
-    predict = label_predictor(model, builder, settings.in_channels(config), InferenceOptions())
+    config = config_file.load(CONFIG)
+    builder, model = model_loading.network(config, weights)
+    predict = label_predictor(model, builder, config_file.in_channels(config), InferenceOptions())
     table = class_table(config.dic)
     dataset = builder.val_dataset
     for index, (path, _) in enumerate(dataset.file_list[:count]):
-        image, truth = images.read(Path(path)), dataset[index]["label"][0]  # (H, W, 3), (H, W)
-        images.write(folder / f"{Path(path).stem}.png", draw.panel(image, truth, {"prediction": predict(image)}, table))
+        image, truth = image_files.decode(Path(path)), dataset[index]["label"][0]  # (H, W, 3), (H, W)
+        image_files.write(
+            folder / f"{Path(path).stem}.png", drawing.panel(image, truth, {"prediction": predict(image)}, table)
+        )
     return folder

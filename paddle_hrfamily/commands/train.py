@@ -13,69 +13,53 @@ from __future__ import annotations
 import argparse
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from paddle_hrfamily.commands import flags
 from paddle_hrfamily.errors import UserError
-
-if TYPE_CHECKING:
-    import paddle
-
-DEVICES = ("cpu", "gpu", "xpu", "npu", "mlu")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", help="the YAML file: a path, or the name of one of this package's")
-    parser.add_argument("--device", default="gpu", choices=DEVICES, help="where to compute; gpu falls back to cpu")
-    parser.add_argument("--save_dir", default="./output", help="folder for checkpoints and logs (default: %(default)s)")
-    parser.add_argument("--num_workers", type=int, default=0, help="processes that load images (default: %(default)s)")
-    parser.add_argument("--do_eval", action="store_true", help="evaluate at every checkpoint and keep the best")
-    parser.add_argument("--use_vdl", action="store_true", help="write a VisualDL log into --save_dir")
-    parser.add_argument("--use_ema", action="store_true", help="also keep a moving average of the weights")
-    parser.add_argument("--resume_model", help="a checkpoint folder, or `latest` for the last whole one in --save_dir")
-    parser.add_argument("--iters", type=positive, help="iterations in all, instead of the config's")
-    parser.add_argument("--batch_size", type=positive, help="images a device and iteration, instead of the config's")
-    parser.add_argument("--learning_rate", type=float, help="initial learning rate, instead of the config's")
-    parser.add_argument("--save_interval", type=positive, default=1000, help="iterations between checkpoints")
-    parser.add_argument("--log_iters", type=positive, default=10, help="iterations between log lines")
-    parser.add_argument("--keep_checkpoint_max", type=int, default=5, help="checkpoints to keep; 0 keeps all")
-    parser.add_argument("--seed", type=int, help="of everything random; without it one is drawn and logged")
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "fp16"), help="fp16: mixed precision")
-    parser.add_argument("--amp_level", default="O1", choices=("O1", "O2"), help="O2: all but batch norm in fp16")
-    parser.add_argument("--profiler_options", help="options of PaddleSeg's train_profiler.py; turns it on")
-    parser.add_argument("--data_format", default="NCHW", help="NHWC for DeepLabV3P (default: %(default)s)")
-    parser.add_argument("--repeats", type=positive, default=1, help="times the data set counts in one epoch")
-    parser.add_argument("--opts", nargs="+", help="change values of the config, as key.sub=value")
-
-
-def positive(text: str) -> int:
-    """argparse type: a whole number from 1 up."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 up")
-    return number
+    flags.add_data_format(flags.add_config(parser))
+    add = parser.add_argument_group("training").add_argument
+    add("--iters", type=flags.positive, help="iterations in all, instead of the config's")
+    add("--batch_size", type=flags.positive, help="images a device and iteration, instead of the config's")
+    add("--learning_rate", type=float, help="initial learning rate, instead of the config's")
+    add("--resume_model", help="a checkpoint folder, or `latest` for the last whole one in --save_dir")
+    add("--seed", type=int, help="of everything random; without it one is drawn and logged")
+    add("--repeats", type=flags.positive, default=1, help="times the data set counts in one epoch")
+    add("--do_eval", action="store_true", help="evaluate at every checkpoint and keep the best")
+    add("--use_ema", action="store_true", help="also keep a moving average of the weights")
+    add = parser.add_argument_group("output").add_argument
+    add("--save_dir", default="./output", help="folder for checkpoints and logs (default: %(default)s)")
+    add("--save_interval", type=flags.positive, default=1000, help="iterations between checkpoints")
+    add("--keep_checkpoint_max", type=int, default=5, help="checkpoints to keep; 0 keeps all")
+    add("--log_iters", type=flags.positive, default=10, help="iterations between log lines")
+    add("--use_vdl", action="store_true", help="write a VisualDL log into --save_dir")
+    hardware = flags.add_device(parser)
+    flags.add_num_workers(hardware)
+    flags.add_precision(hardware)
+    hardware.add_argument("--profiler_options", help="options of PaddleSeg's train_profiler.py; turns it on")
 
 
 def run(args: argparse.Namespace) -> None:
     """Build everything, look at the labels, then train with PaddleSeg's own loop."""
-    from paddle_hrfamily.host import environment
-
-    environment.require_paddle()
+    flags.register(args)
     from paddleseg import core
     from paddleseg.utils import logger, utils
 
-    from paddle_hrfamily.host import registry, settings
-    from paddle_hrfamily.host.overlay import accepted
+    from paddle_hrfamily.commands import checks
+    from paddle_hrfamily.integration import config_file
+    from paddle_hrfamily.patching import accepted
 
-    registry.register()
-    config = settings.load(
+    config = config_file.load(
         args.config,
         learning_rate=args.learning_rate,
         batch_size=args.batch_size,
         iters=args.iters,
         opts=args.opts,
     )
-    settings.use_data_format(config, args.data_format)
-    builder = settings.builder(config)
+    config_file.use_data_format(config, args.data_format)
+    builder = config_file.builder(config)
 
     utils.show_env_info()
     utils.show_cfg_info(config)
@@ -83,16 +67,16 @@ def run(args: argparse.Namespace) -> None:
     logger.info(f"Seed: {seed}")
     utils.set_seed(seed)
     utils.set_device(args.device)
-    mention_precision(args.precision)
+    checks.mention_precision(args.precision)
     utils.set_cv2_num_threads(args.num_workers)
 
     train_dataset = builder.train_dataset
     val_dataset = builder.val_dataset if args.do_eval else None
     for dataset in (train_dataset, val_dataset):
-        look_at_labels(dataset)
+        checks.look_at_labels(dataset)
     if args.repeats > 1:
         train_dataset.file_list *= args.repeats
-    arguments: dict[str, Any] = {
+    arguments = {
         "model": utils.convert_sync_batchnorm(builder.model, args.device),
         "train_dataset": train_dataset,
         "val_dataset": val_dataset,
@@ -123,26 +107,3 @@ def run(args: argparse.Namespace) -> None:
             f"{args.config}: loss must have one type and coef for each output of the network: {error}"
         ) from error
     logger.info(f"Checkpoints are in {Path(args.save_dir).absolute()}")
-
-
-def mention_precision(precision: str) -> None:
-    """Log it if mixed precision was asked for and this device has none: Paddle goes on in float32 without it."""
-    import paddle
-    from paddleseg.utils import logger
-
-    if precision == "fp16" and paddle.device.get_device() == "cpu":
-        logger.warning("--precision fp16 has no effect on a processor: Paddle computes in float32 there")
-
-
-def look_at_labels(dataset: paddle.io.Dataset | None) -> None:
-    """Log what `check_labels` finds, once per machine; raise its UserError. For data sets that are lists of files."""
-    import paddle
-    from paddleseg.utils import logger
-
-    from paddle_hrfamily.host.labels import check_labels
-
-    if hasattr(dataset, "file_list") and paddle.distributed.ParallelEnv().local_rank == 0:
-        scan = check_labels(dataset)
-        logger.info(f"{dataset.mode} {scan}")
-        for warning in scan.warnings:
-            logger.warning(f"{dataset.mode} labels: {warning}")

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: no labelIds below the folder, or files that are none; the good ones are written all the same.
     """
-    from tqdm import tqdm
+    from hrfamily_deploy.progress import progress
 
     root = Path(args.root).expanduser()
     labels = sorted(root.rglob(f"*{_BEFORE}"))
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"no *{_BEFORE} below {root}; unpack gtFine_trainvaltest.zip there")
     waiting = [label for label in labels if args.force or not _beside(label).exists()]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        failures = list(tqdm(pool.map(_convert, waiting), "converting", len(waiting), unit="label"))
+        failures = list(progress(pool.map(_convert, waiting), "converting", len(waiting), unit="label"))
     errors = [failure for failure in failures if failure]
     print(f"{len(waiting) - len(errors)} labels written, {len(labels) - len(waiting)} were there already")
     if errors:
@@ -77,14 +77,14 @@ def _convert(label: Path) -> str | None:
     import numpy as np
     from PIL import Image
 
-    from paddle_hrfamily.host.pictures import images
+    from hrfamily_deploy.imaging import image_files
 
     try:
         with Image.open(label) as opened:
             if opened.mode not in ("L", "P"):
                 return f"{label}: mode {opened.mode}; labelIds are 8-bit grey"
             pixels = np.asarray(opened)
-        images.write(_beside(label), to_train_ids(pixels))
+        image_files.write(_beside(label), to_train_ids(pixels))
     except (OSError, SyntaxError, UserError) as error:
         return f"{label}: {error}"
     return None

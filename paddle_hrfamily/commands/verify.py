@@ -3,7 +3,7 @@
     hrfamily verify --config … --model_path output/best_model --folder output/exported --images street.jpg
     hrfamily verify --config … --model_path … --folder … --images data/test --limit 20 --json verified.json
 
-A row is a format of the folder (pdmodel or json, and onnx after deploy/to_onnx.py), a runtime and a precision: the
+A row is a format of the folder (pdmodel or json, and onnx after `hrfamily onnx`), a runtime and a precision: the
 share of pixels with the network's label, and how far logits are off. Where the folder ends in labels, a twin that ends
 in logits is exported for that and thrown away. What cannot run here is named with its reason. The exit status is 1 if a
 row has less than 99.99 % of pixels equal (fp16 99.9 %, bf16 98 %), or does not run.
@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paddle_hrfamily.commands import flags
 from paddle_hrfamily.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,54 +25,50 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from paddle_hrfamily.host.verification import Row
+    from paddle_hrfamily.export.verification import Row
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, help="the YAML file the network was trained with")
-    parser.add_argument("--model_path", required=True, help="trained weights, those that were exported")
-    parser.add_argument("--folder", required=True, type=Path, help="what `hrfamily export` wrote of them")
-    parser.add_argument(
-        "--images", required=True, nargs="+", type=Path, help="pictures, folders of them, or text files of paths"
+    flags.add_weights(flags.add_config(parser, required=True), required=True)
+    add = parser.add_argument_group("what is compared").add_argument
+    add("--folder", required=True, type=Path, help="what `hrfamily export` wrote of these weights")
+    add("--images", required=True, nargs="+", type=Path, help="images, folders of them, or text files of paths")
+    add("--limit", type=int, metavar="N", help="of the images, the first ones (default: all)")
+    add("--precisions", nargs="+", choices=PRECISIONS, default=["fp32", "bf16"], help="default: fp32 bf16")
+    parser.add_argument_group("output").add_argument(
+        "--json", type=Path, metavar="FILE", help="write everything there as well"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="of the pictures, the first ones (default: all)")
-    parser.add_argument(
-        "--precisions", nargs="+", choices=PRECISIONS, default=["fp32", "bf16"], help="default: fp32 bf16"
+    parser.add_argument_group("hardware").add_argument(
+        "--device", default="auto", help="auto, cpu, gpu or gpu:N (default: %(default)s)"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, gpu or gpu:N (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there as well")
-    parser.add_argument("--deploy", type=Path, help="the folder deploy/ of the sources (default: beside the package)")
-    parser.add_argument("--opts", nargs="+", help="change values of the config, as key=value")
 
 
 def run(args: argparse.Namespace) -> int:
     """Compute what the network says, then row after row. Returns 1 if one of them is wrong."""
-    from paddle_hrfamily.host import environment
-
-    environment.require_paddle()
-    from paddle_hrfamily.host import verification
-    from paddle_hrfamily.host.deployment import deploy as imported
-    from paddle_hrfamily.host.resuming import snapshot
+    flags.register(args)
+    from hrfamily_deploy.bundle import read as read_bundle
+    from hrfamily_deploy.imaging import image_files
+    from paddle_hrfamily.export import verification
+    from paddle_hrfamily.files import write_json
 
     if args.limit is not None and args.limit < 1:
-        raise UserError(f"--limit {args.limit} must be a number of pictures")
-    if args.json and not args.json.absolute().parent.is_dir():
-        raise UserError(f"--json {args.json}: name a file in a folder that exists")
-    with imported(args.deploy) as deploy, tempfile.TemporaryDirectory() as temporary:
-        exported = deploy.exported.read(args.folder)
-        pictures = [source.path for path in args.images for source in deploy.pictures.find(path.expanduser())]
-        pictures = pictures[: args.limit]
+        raise UserError(f"--limit {args.limit} must be a number of images")
+    flags.check_json(args.json)
+    with tempfile.TemporaryDirectory() as temporary:
+        bundle = read_bundle(args.folder)
+        images = [source.path for path in args.images for source in image_files.find(path.expanduser())]
+        images = images[: args.limit]
         model, network = _network(args)
-        references = verification.References.compute(pictures, network, Path(temporary))
+        references = verification.References.compute(images, network, Path(temporary))
         twin = args.folder
-        if exported.output != "logits":
-            twin = verification.twin_in_logits(deploy, args.folder, model, Path(temporary))
-        rows = list(verification.rows(deploy, args.folder, twin, references, args.precisions, args.device))
+        if bundle.output != "logits":
+            twin = verification.twin_in_logits(args.folder, model, Path(temporary))
+        rows = list(verification.rows(args.folder, twin, references, args.precisions, args.device))
     print(_table(rows))
     if args.json:
-        snapshot.write_json(args.json, _content(args, pictures, rows))
+        write_json(args.json, _content(args, images, rows))
         print(f"everything is in {args.json}")
     if all(row.verdict == "skipped" for row in rows):
         raise UserError("nothing could be compared here: see the reasons above")
@@ -79,25 +76,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _network(args: argparse.Namespace) -> tuple[object, Callable[[Path], np.ndarray]]:
-    """The dynamic network, and a function from a picture's file to its output (K, H, W)."""
+    """The dynamic network, and a function from an image's file to its output (K, H, W)."""
     from paddleseg.utils import utils
 
-    from paddle_hrfamily.host import registry, settings, trained
-    from paddle_hrfamily.host.pictures import images
-    from paddle_hrfamily.host.predicting.inference import InferenceOptions, map_predictor
+    from hrfamily_deploy.imaging import image_files
+    from paddle_hrfamily.inference.options import InferenceOptions
+    from paddle_hrfamily.inference.prediction import map_predictor
+    from paddle_hrfamily.integration import config_file, model_loading
 
-    registry.register()
     utils.set_device("cpu" if args.device == "cpu" else "gpu")  # which falls back
-    config = settings.load(args.config, opts=args.opts)
-    builder, model = trained.network(config, trained.weights_file(args.model_path))
-    predict = map_predictor(model, builder, settings.in_channels(config), InferenceOptions())
-    return model, lambda picture: predict(images.read(picture))
+    config = config_file.load(args.config, opts=args.opts)
+    builder, model = model_loading.network(config, model_loading.weights_file(args.model_path))
+    predict = map_predictor(model, builder, config_file.in_channels(config), InferenceOptions())
+    return model, lambda image: predict(image_files.decode(image))
 
 
 def _table(rows: Sequence[Row]) -> str:
     from prettytable import PrettyTable
 
-    table = PrettyTable(["format", "runtime", "precision", "pixels equal", "worst picture", "logits differ", "verdict"])
+    table = PrettyTable(["format", "runtime", "precision", "pixels equal", "worst image", "logits differ", "verdict"])
     for row in rows:
         version = f"{row.backend} {row.version}" if row.version else row.backend
         shares = ["-" if share is None else f"{100 * share:.4f} %" for share in (row.equal, row.worst)]
@@ -108,7 +105,7 @@ def _table(rows: Sequence[Row]) -> str:
     return "\n".join([str(table), *reasons, *notes])
 
 
-def _content(args: argparse.Namespace, pictures: Sequence[Path], rows: Sequence[Row]) -> dict[str, object]:
+def _content(args: argparse.Namespace, images: Sequence[Path], rows: Sequence[Row]) -> dict[str, object]:
     import paddle
 
     from paddle_hrfamily import __version__
@@ -117,7 +114,7 @@ def _content(args: argparse.Namespace, pictures: Sequence[Path], rows: Sequence[
         "config": args.config,
         "weights": args.model_path,
         "folder": str(args.folder),
-        "pictures": list(map(str, pictures)),
+        "pictures": list(map(str, images)),
         "versions": {"paddle": paddle.__version__, "paddle_hrfamily": __version__},
         "rows": [asdict(row) for row in rows],
     }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import paddle
 from paddle import nn
 
+from paddle_hrfamily import registry
 from paddle_hrfamily.blocks import Bottleneck
 from paddle_hrfamily.layers import ConvBN
 
@@ -14,8 +15,9 @@ WIDTHS = (32, 64, 128, 256)  # of the bottlenecks that bring the four streams to
 EMBEDDING = 2048
 
 
+@registry.head
 class ClassificationHead(nn.Layer):
-    """Every stream widened, the finer folded into the next coarser three times over, pooled, classified.
+    """Each stream is widened. From the finest on, each is strided and added to the next; the last is classified.
 
     features [(N, feat_channels[i], h_i, w_i)] of four strides, each twice the one before -> logits (N, num_classes).
     The strided and the 1×1 convolution have a bias before their batch norm, as in the official code and its weights.

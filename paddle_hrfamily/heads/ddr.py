@@ -8,6 +8,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from paddle_hrfamily import registry
 from paddle_hrfamily.layers import PreActConv, classifier
 
 
@@ -26,6 +27,7 @@ class PixelClassifier(nn.Layer):
     forward = logits
 
 
+@registry.head
 class DDRHead(PixelClassifier):
     """features [(N, feat_channels[0], h, w), supervised, …] -> [logits (N, num_classes, h, w), *auxiliary].
 

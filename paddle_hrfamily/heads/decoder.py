@@ -77,7 +77,9 @@ class UpsampleModule(nn.Layer):
 
     def forward(self, feat: paddle.Tensor, coarser: paddle.Tensor | None) -> paddle.Tensor:
         x = self.lateral(feat)
-        return x if coarser is None else self.fuse(x + resize_as(coarser, x, self.align_corners))
+        if coarser is None or self.fuse is None:
+            return x
+        return self.fuse(x + resize_as(coarser, x, self.align_corners))
 
 
 class PyramidModule(nn.Layer):

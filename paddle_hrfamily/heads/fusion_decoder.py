@@ -8,11 +8,11 @@ import paddle
 from paddle import nn
 
 from paddle_hrfamily.layers import ConvBN
-from paddle_hrfamily.multires import Exchange, Layout, Style
+from paddle_hrfamily.multires import FusionLayer, Layout, Style
 
 
 class FusionDecoder(nn.Layer):
-    """Each stage reduced by a 1×1 to the width of HRNet's stream, then one of HRNet's exchanges over all of them.
+    """Each stage reduced by a 1×1 to the width of HRNet's stream, then one fusion layer of HRNet's over all of them.
 
     features [(N, feat_channels[i], h_i, w_i)] at strides 4, 8, 16, 32 -> the same sizes with width·2^i channels, in
     `feat_channels`: with a width of 48, the 720 channels of HRNet-W48 in all.
@@ -26,7 +26,7 @@ class FusionDecoder(nn.Layer):
         self.reduce = nn.LayerDict(
             {str(s): ConvBN(before, after, 1) for s, before, after in zip(strides, feat_channels, self.feat_channels)}
         )
-        self.exchange = Exchange(strides, layout, Style(align_corners=align_corners), strides)
+        self.exchange = FusionLayer(strides, layout, Style(align_corners=align_corners), strides)
 
     def forward(self, feats: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:
         streams = {int(stride): reduce(x) for (stride, reduce), x in zip(self.reduce.items(), feats)}

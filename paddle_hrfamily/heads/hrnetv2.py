@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import paddle
 from paddle import nn
 
+from paddle_hrfamily import registry
 from paddle_hrfamily.layers import ConvBN, classifier
 from paddle_hrfamily.multires import representation, representation_channels
 
 
+@registry.head
 class HRNetV2Head(nn.Layer):
     """All streams at the finest resolution, concatenated, mixed by a 1×1, classified by a 1×1.
 

@@ -11,10 +11,12 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from paddle_hrfamily import registry
 from paddle_hrfamily.layers import ConvBN, classifier, unflatten_as
 from paddle_hrfamily.multires import representation, representation_channels
 
 
+@registry.head
 class OCRHead(nn.Layer):
     """features [(N, feat_channels[i], h_i, w_i)], finest first -> [logits, soft regions], (N, num_classes, h_0, w_0).
 

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import paddle
 from paddle import nn
 
+from paddle_hrfamily import registry
 from paddle_hrfamily.layers import classifier
 
 
+@registry.head
 class PoseHead(nn.Layer):
     """A 1×1 convolution on the finest stream alone: features [(N, channels, h, w), …] -> heatmaps (N, joints, h, w)."""
 

@@ -8,9 +8,11 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from paddle_hrfamily import registry
 from paddle_hrfamily.multires import representation, representation_channels
 
 
+@registry.head
 class PyramidHead(nn.Layer):
     """The HRNetV2 representation, mixed by a 1×1, then pooled by 1, 2, 4, … and a 3×3 convolution at every level.
 

@@ -69,7 +69,7 @@ class CoarseToFineContext(nn.Layer):
         refined = []
         for i, aggregate in enumerate(self.aggregate):
             refined.append(aggregate(levels[i], context))
-            if i < len(self.update):  # nobody asks for a context after the finest
+            if i < len(self.update):  # the finest level is the last to use the context
                 context = self.update[i](paddle.concat([pyramid_pool(refined[i]), context], axis=1))
         return refined
 

@@ -12,6 +12,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from paddle_hrfamily import registry
 from paddle_hrfamily.heads.fusion_decoder import FusionDecoder
 from paddle_hrfamily.heads.semantic_pyramid import SemanticPyramidHead
 from paddle_hrfamily.heads.unity import UnityHead
@@ -19,6 +20,7 @@ from paddle_hrfamily.losses.pyramid import done_by_coarser, enlarge, ratios
 from paddle_hrfamily.multires import representation, representation_channels
 
 
+@registry.head
 class SpecializeFuseHead(nn.Layer):
     """features [(N, feat_channels[i], h_i, w_i)], finest first -> logits at strides of the pyramid.
 
@@ -31,8 +33,8 @@ class SpecializeFuseHead(nn.Layer):
         strides: of the levels, finest first; the first feature has the finest.
         context: with the coarse-to-fine contextual module.
         threshold: τ, the probability from which a cell is taken for a unity-cell.
-        decoder_width: reduce the features to widths of this, twice, four times … this, and exchange them, before they
-            are concatenated; None concatenates them as they are.
+        decoder_width: reduce the features to 1, 2, 4, … times this width and fuse them before they are concatenated;
+            None concatenates them as they are.
         channel_pool: average channel pairs before concatenating (U-HRNet).
         align_corners: corner handling of the resizes before the pyramids; within them, cells have no corners.
     """

@@ -1,1 +1,5 @@
 """Losses that derive from the labels what each output is to learn."""
+
+from paddle_hrfamily.losses.depth import DepthLoss
+
+__all__ = ["DepthLoss"]

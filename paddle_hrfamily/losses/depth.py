@@ -9,11 +9,13 @@ from __future__ import annotations
 import paddle
 from paddle import nn
 
+from paddle_hrfamily import registry
 from paddle_hrfamily.errors import UserError, unknown
 
 KINDS = ("l1", "l2", "berhu")
 
 
+@registry.loss
 class DepthLoss(nn.Layer):
     """Mean error over the measured pixels of a batch, 0 if it has none.
 

@@ -1,4 +1,4 @@
-"""Heatmap regression of joints (HRNet section 4): what a network is to answer, and the weighted squared error."""
+"""Heatmap regression of joints (HRNet section 4): the heatmaps to learn, and the weighted squared error."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ import numpy as np
 import paddle
 from paddle.nn import functional as F
 
-# Which cells a coarser level relieves (table 7): none; all below a true unity-cell; all below one that is also
-# predicted, so that cells which inference would ask in vain are asked of the finer levels.
+# Which cells are left out because a coarser level covers them (table 7): none; all below a true unity-cell; or all
+# below one that is also predicted as such, because inference takes only those from the coarser level.
 Relabelling = Literal["naive", "simple_fix", "coarser_true_positives"]
 RELABELLINGS: tuple[Relabelling, ...] = ("naive", "simple_fix", "coarser_true_positives")
 
@@ -84,10 +84,11 @@ def truth_pyramid(label: paddle.Tensor, strides: Sequence[int], ignore_index: in
     """Y and U of section 3.1 for labels (N, H, W); strides are finest first, maps (N, 1, ceil(H/s), ceil(W/s))."""
     label = _whole_cells(label.unsqueeze(1).astype("int64"), strides[-1], ignore_index)
     ignored = label == ignore_index
-    # Of no labelled pixel, the lowest class is above all, and the highest below.
+    # Where no pixel is labelled, `low` stays above every class and `high` below.
     low = paddle.where(ignored, paddle.full_like(label, np.iinfo("int32").max), label)
     high = paddle.where(ignored, paddle.full_like(label, np.iinfo("int32").min), label)
-    semantic, unity = [], []
+    semantic: list[paddle.Tensor] = []
+    unity: list[paddle.Tensor] = []
     for stride, ratio in zip(strides, (strides[0], *ratios(strides))):
         low, high = _cells(low, ratio).min(axis=[3, 5]), _cells(high, ratio).max(axis=[3, 5])
         half = stride // 2
@@ -173,7 +174,7 @@ def _cells(x: paddle.Tensor, size: int) -> paddle.Tensor:
 
 
 def _without(levels: Sequence[paddle.Tensor], done: Sequence[paddle.Tensor], value: int) -> list[paddle.Tensor]:
-    """The levels with `value` where they are done; the coarsest has nobody before it."""
+    """The levels with `value` where they are done; nothing is coarser than the first."""
     rest = [paddle.where(mask, paddle.full_like(level, value), level) for level, mask in zip(levels[1:], done)]
     return [*levels[:1], *rest]
 

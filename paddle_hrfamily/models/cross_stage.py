@@ -11,7 +11,7 @@ from paddle_hrfamily.layers import ConvBN
 
 
 class CrossStageAggregation(nn.Layer):
-    """What the stage before has at each resolution, in its encoder and in its decoder, for this stage's encoder.
+    """Features of the stage before, of its encoder and its decoder at each resolution, for this stage's encoder.
 
     encoded [(N, before[i], h_i, w_i)], decoded [(N, decoder_channels, h_i, w_i)] -> [(N, channels[i], h_i, w_i)], to be
     added to this encoder's features.

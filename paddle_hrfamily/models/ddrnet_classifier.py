@@ -6,8 +6,15 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from paddle_hrfamily import registry
+from paddle_hrfamily.backbones import DDRNetTrunk
 from paddle_hrfamily.layers import ConvBN
-from paddle_hrfamily.weights import load_weights
+from paddle_hrfamily.models.segmentor import HeadOnBackbone
+from paddle_hrfamily.registry import Entry, Family
+
+# Tables I and III.
+PUBLISHED = {"ddrnet_23_slim_cls": (7.57, 0.98), "ddrnet_23_cls": (28.22, 3.88), "ddrnet_39_cls": (40.13, 6.95)}
+_IMAGENET = Entry(num_classes=1000, size=(224, 224), rule="billion_by_fvcore")
 
 
 class DDRTail(nn.Layer):
@@ -31,28 +38,22 @@ class DDRTail(nn.Layer):
         return self.classify(self.pool(x).flatten(1))
 
 
-class DDRNetClassifier(nn.Layer):
+@registry.model(Family("_cls", ("DDRNetTrunk",), _IMAGENET, published=PUBLISHED), in_configs=False)
+class DDRNetClassifier(HeadOnBackbone):
     """image (N, in_channels, H, W), any H, W from 32 up -> logits (N, num_classes).
 
-    A network and its weights, not a way of training it: PaddleSeg's trainer is for segmentation.
+    A network and its weights. There is no way to train it here: PaddleSeg's trainer is for segmentation.
 
     Args:
-        backbone: a DDRNetTrunk.
+        backbone: both streams of a DDRNet.
         num_classes: classes to tell apart, ImageNet's 1000 unless told otherwise.
-        pretrained: weights for the whole network: a file, a URL or `hf-hub:REPO`. The head is filled where they hold
-            one of this many classes.
+        pretrained: as in HeadOnBackbone.
 
     Raises:
         UserError: weights that do not fit.
     """
 
-    def __init__(self, backbone: nn.Layer, num_classes: int = 1000, *, pretrained: str | None = None) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = DDRTail(backbone.feat_channels[0], backbone.layout.tail_width, num_classes)
+    def __init__(self, backbone: DDRNetTrunk, num_classes: int = 1000, *, pretrained: str | None = None) -> None:
+        head = DDRTail(backbone.feat_channels[0], backbone.layout.tail_width, num_classes)
+        super().__init__(backbone, head, pretrained=pretrained)
         self.num_classes = num_classes
-        if pretrained:
-            print(load_weights(self, pretrained, part="auto"))
-
-    def forward(self, image: paddle.Tensor) -> paddle.Tensor:
-        return self.head(self.backbone(image))

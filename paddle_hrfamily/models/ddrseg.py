@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from paddle import nn
 
+from paddle_hrfamily import registry
+from paddle_hrfamily.contract import traits_for
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.heads import DDRHead
 from paddle_hrfamily.models.segmentor import Segmentor
+from paddle_hrfamily.registry import Entry, Family
+
+_WIDTH = 128  # of the head on a backbone that is no DDRNet
+PUBLISHED = {"ddrnet_23_slim": (5.7, 36.3), "ddrnet_23": (20.1, 143.1), "ddrnet_39": (32.3, 281.2)}  # table V
+# The auxiliary output is asked for where it is wanted, as in the other families.
+_PLAIN = Entry(rule="billion_with_biases", model_options={"auxiliary": False})
+_WIDE = replace(_PLAIN, backbone="DDRNet", variant="39_1_5x", size=(1024, 1024), published=(70.2, 303.0))  # table VII
 
 
+@registry.model(Family("", ("DDRNet",), _PLAIN, published=PUBLISHED), entries={"ddrnet_39_1_5x": _WIDE})
 class DDRSeg(Segmentor):
     """DDRNet's head on its backbone (figure 4), or on any other.
 
     Two outputs in training, [main, auxiliary]: the paper weighs their losses 1 and 0.4.
 
     Args:
-        backbone: any layer with `feat_channels` that returns a list of features.
-        num_classes: classes to tell apart.
+        backbone, num_classes, pretrained: as in Segmentor.
         head_width: channels between the head's convolutions; left open, the variant's own (section III-D), or 128 on
             a backbone that is no DDRNet.
         auxiliary: deep supervision of the second feature (section III-E); in evaluation there is one output anyway.
         align_corners: corner handling of the last resize; give the backbone the same.
-        pretrained: as in Segmentor.
 
     Raises:
-        UserError: a backbone without a second feature to supervise, or weights that do not fit.
+        UserError: a backbone without feat_channels, or without a second feature to supervise; weights that do not fit.
     """
 
     def __init__(
@@ -37,13 +47,12 @@ class DDRSeg(Segmentor):
         align_corners: bool = False,
         pretrained: str | None = None,
     ) -> None:
-        channels = backbone.feat_channels
-        if auxiliary and len(channels) < 2:
+        known = traits_for(type(self), backbone)
+        if auxiliary and len(known.feat_channels) < 2:
             raise UserError(
-                f"{type(backbone).__name__} has one feature and DDRSeg's auxiliary output needs a second: "
+                f"{known.name} has one feature and DDRSeg's auxiliary output needs a second: "
                 "write `auxiliary: False` in the model's config, and one loss"
             )
-        layout = getattr(backbone, "layout", None)
-        width = head_width or getattr(layout, "head_width", 128)
-        head = DDRHead(channels, num_classes, width=width, auxiliary=auxiliary)
+        width = head_width or known.head_width or _WIDTH
+        head = DDRHead(known.feat_channels, num_classes, width=width, auxiliary=auxiliary)
         super().__init__(backbone, head, num_classes=num_classes, align_corners=align_corners, pretrained=pretrained)

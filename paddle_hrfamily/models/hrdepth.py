@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import paddle
 from paddle import nn
 
+from paddle_hrfamily import registry
+from paddle_hrfamily.contract import traits_for
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.heads import HRNetV2Head
-from paddle_hrfamily.models.segmentor import Segmentor, pools_channels
+from paddle_hrfamily.models.segmentor import Losses, Segmentor
+from paddle_hrfamily.registry import Entry, Family
 
 
+@registry.model(Family("_depth", ("HRNet", "UHRNet"), Entry(num_classes=1, size=(480, 640))))
 class HRDepth(Segmentor):
     """image (N, in_channels, H, W) -> [depth (N, 1, H, W)], metres.
 
     "The same network structure as used in semantic segmentation, with only the number of output channel of the last
-    convolution adapting" (section 5.2): no activation follows it, so an untrained network may answer below 0. Who
-    measures or draws depth cuts it to what can be.
+    convolution adapting" (section 5.2): no activation follows it, so an untrained network may return values below
+    0. Evaluation and drawing cut them to the possible range.
 
     Args:
-        backbone: any layer with `feat_channels` that returns a list of features, finest first.
+        backbone, align_corners, pretrained: as in Segmentor.
         num_classes: planes of the output, which can only be 1; PaddleSeg hands over the data set's.
-        align_corners: corner handling of the resizes in head and output; give the backbone the same.
-        pretrained: as in Segmentor.
 
     Raises:
-        UserError: more than one plane, or weights that do not fit.
+        UserError: more than one plane, a backbone without feat_channels, or weights that do not fit.
     """
 
-    task = "depth"  # tells evaluation, prediction and export that the output is a quantity, not logits
+    task = "depth"  # for evaluation, prediction and export: the output is a quantity, not logits
 
     def __init__(
         self,
@@ -41,13 +41,12 @@ class HRDepth(Segmentor):
     ) -> None:
         if num_classes != 1:
             raise UserError(f"HRDepth: num_classes is {num_classes}; depth is one plane, leave it out or set it to 1")
-        head = HRNetV2Head(
-            backbone.feat_channels, 1, channel_pool=pools_channels(backbone), align_corners=align_corners
-        )
+        known = traits_for(type(self), backbone)
+        head = HRNetV2Head(known.feat_channels, 1, channel_pool=known.pools_channels, align_corners=align_corners)
         super().__init__(backbone, head, num_classes=1, align_corners=align_corners, pretrained=pretrained)
 
     def loss_computation(
-        self, logits_list: list[paddle.Tensor], losses: dict[str, list[Any]], data: dict[str, paddle.Tensor]
+        self, logits_list: list[paddle.Tensor], losses: Losses, data: dict[str, paddle.Tensor]
     ) -> list[paddle.Tensor]:
         """The config's loss on depth as it is: PaddleSeg's own way would cut the labels to whole metres.
 

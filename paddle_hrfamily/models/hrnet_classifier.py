@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
-import paddle
 from paddle import nn
 
-from paddle_hrfamily.backbones.variants import load_pretrained
+from paddle_hrfamily import registry
+from paddle_hrfamily.backbones import hrnet
+from paddle_hrfamily.contract import traits_for
 from paddle_hrfamily.heads import ClassificationHead
+from paddle_hrfamily.models.segmentor import HeadOnBackbone
+from paddle_hrfamily.registry import Entry, Family
+
+# HRNet: table 20, and the official repository's table for the small ones.
+PUBLISHED = {
+    "hrnet_w18_small_v1_cls": (13.2, 1.49),
+    "hrnet_w18_small_v2_cls": (15.6, 2.42),
+    "hrnet_w18_cls": (21.3, 3.99),
+    "hrnet_w30_cls": (37.7, 7.55),
+    "hrnet_w40_cls": (57.6, 11.8),
+    "hrnet_w44_c_cls": (21.9, 3.90),
+    "hrnet_w76_c_cls": (40.8, 7.30),
+    "hrnet_w96_c_cls": (57.5, 10.2),
+}
+_IMAGENET = Entry(num_classes=1000, size=(224, 224), backbone_options={"upsampling": "nearest", "finest_alone": False})
 
 
-class HRNetClassifier(nn.Layer):
+@registry.model(
+    Family("_cls", ("HRNet",), _IMAGENET, variants=tuple(hrnet.VARIANTS), published=PUBLISHED), in_configs=False
+)
+class HRNetClassifier(HeadOnBackbone):
     """image (N, in_channels, H, W) -> logits (N, num_classes), any H, W from 32 up; trained at 224×224.
 
-    A network and its weights, no training pipeline: it is not among PaddleSeg's models, whose trainer compares maps
-    of labels. The official networks resize by nearest neighbour: build the backbone with upsampling="nearest".
+    A network and its weights. There is no way to train it here: PaddleSeg's trainer compares maps of labels, so a
+    config cannot name it. The official networks resize by nearest neighbour: build the backbone with
+    upsampling="nearest".
 
     Args:
         backbone: an HRNet, or any layer that returns four streams of strides 4, 8, 16, 32.
         num_classes: classes to tell apart.
-        pretrained: weights for the whole network: a file, a URL, `hf-hub:REPO` or a published name such as "imagenet".
-            The head is filled where they hold one of this many classes.
+        pretrained: as in HeadOnBackbone.
 
     Raises:
-        UserError: weights that do not fit.
+        UserError: a backbone without feat_channels, or weights that do not fit.
     """
 
     def __init__(self, backbone: nn.Layer, num_classes: int = 1000, *, pretrained: str | None = None) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = ClassificationHead(backbone.feat_channels, num_classes)
-        load_pretrained(self, type(backbone).__name__, getattr(backbone, "variant", ""), pretrained, part="auto")
-
-    def forward(self, image: paddle.Tensor) -> paddle.Tensor:
-        return self.head(self.backbone(image))
+        head = ClassificationHead(traits_for(type(self), backbone).feat_channels, num_classes)
+        super().__init__(backbone, head, pretrained=pretrained)

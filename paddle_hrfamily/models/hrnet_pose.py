@@ -5,44 +5,46 @@ from __future__ import annotations
 import paddle
 from paddle import nn
 
-from paddle_hrfamily.backbones.variants import load_pretrained
+from paddle_hrfamily import registry
+from paddle_hrfamily.contract import traits_for
 from paddle_hrfamily.heads import PoseHead
-from paddle_hrfamily.heads.decoding import Pairs, decode, flip_average
+from paddle_hrfamily.heads.pose_decoding import Pairs, decode, flip_average
+from paddle_hrfamily.models.segmentor import HeadOnBackbone
+from paddle_hrfamily.registry import Entry, Family
+
+PUBLISHED = {"hrnet_w32_pose": (28.5, 7.10), "hrnet_w48_pose": (63.6, 14.6)}  # HRNet, table 1
+_COCO = Entry(num_classes=17, size=(256, 192), backbone_options={"upsampling": "nearest", "finest_alone": True})
 
 
-class HRNetPose(nn.Layer):
+@registry.model(Family("_pose", ("HRNet",), _COCO, published=PUBLISHED), in_configs=False)
+class HRNetPose(HeadOnBackbone):
     """image of one person (N, in_channels, H, W) -> heatmaps (N, joints, ceil(H/4), ceil(W/4)); trained at 256×192.
 
     A 1×1 convolution on the finest stream alone. The official networks resize by nearest neighbour and end with that
     stream: build the backbone with upsampling="nearest" and finest_alone=True.
 
-    A network and its weights, no training pipeline: it is not among PaddleSeg's models, whose data sets hold maps of
-    labels and no joints. `losses.heatmap` has the targets and the loss for a training loop of one's own.
+    A network and its weights. PaddleSeg cannot train it, because its data sets hold maps of labels and no joints, so a
+    config cannot name it. `losses.heatmap` has the targets and the loss for a training loop of your own.
 
     Args:
         backbone: any layer with `feat_channels` that returns a list of features, the one at 1/4 first.
         num_classes: joints; COCO has 17.
-        pretrained: weights for the whole network: a file, a URL, `hf-hub:REPO` or a published name. The head is
-            filled where they hold one of this many joints; "imagenet" is the backbone alone.
+        pretrained: as in HeadOnBackbone.
 
     Raises:
-        UserError: weights that do not fit.
+        UserError: a backbone without feat_channels, or weights that do not fit.
     """
 
     def __init__(self, backbone: nn.Layer, num_classes: int = 17, *, pretrained: str | None = None) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = PoseHead(backbone.feat_channels[0], num_classes)
-        load_pretrained(self, type(backbone).__name__, getattr(backbone, "variant", ""), pretrained, part="auto")
-
-    def forward(self, image: paddle.Tensor) -> paddle.Tensor:
-        return self.head(self.backbone(image))
+        head = PoseHead(traits_for(type(self), backbone).feat_channels[0], num_classes)
+        super().__init__(backbone, head, pretrained=pretrained)
 
     @paddle.no_grad()
     def predict(self, image: paddle.Tensor, flip_pairs: Pairs | None = None) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Positions x, y (N, joints, 2) in pixels of the image, and scores (N, joints).
 
-        With `flip_pairs` (such as `heads.decoding.FLIP_PAIRS["coco"]`) the mirrored image has its say, as in the paper.
+        With `flip_pairs`, such as `heads.pose_decoding.FLIP_PAIRS["coco"]`, the heatmaps are averaged with those of the
+        mirrored image, as in the paper.
         """
         heatmaps = self(image)
         if flip_pairs is not None:

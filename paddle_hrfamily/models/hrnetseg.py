@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from paddle import nn
 
+from paddle_hrfamily import registry
+from paddle_hrfamily.contract import traits_for
 from paddle_hrfamily.heads import HRNetV2Head
-from paddle_hrfamily.models.segmentor import Segmentor, pools_channels
+from paddle_hrfamily.models.segmentor import Segmentor
+from paddle_hrfamily.registry import Family
+
+# HRNet: tables 3 and 4, and the official repository's table for the small ones. U-HRNet: section 4.
+PUBLISHED = {
+    "hrnet_w18_small_v1": (1.5, 31.1),
+    "hrnet_w18_small_v2": (3.9, 71.6),
+    "hrnet_w40": (45.2, 493.2),
+    "hrnet_w48": (65.9, 696.2),
+    "uhrnet_w48": (None, 698.6),
+}
 
 
+@registry.model(Family("", ("HRNet", "UHRNet"), published=PUBLISHED))
 class HRNetSeg(Segmentor):
     """The HRNetV2 representation head on any backbone (HRNet section 5; U-HRNet section 4).
 
     Args:
-        backbone: any layer with `feat_channels` that returns a list of features, finest first.
-        num_classes: classes to tell apart.
-        align_corners: corner handling of the resizes in head and output; give the backbone the same.
+        backbone, num_classes, align_corners, pretrained: as in Segmentor.
         auxiliary: a second output in training, for deep supervision on the 1/4 stream.
-        pretrained: as in Segmentor.
 
     Raises:
-        UserError: weights that do not fit.
+        UserError: a backbone without feat_channels, or weights that do not fit.
     """
 
     def __init__(
@@ -31,10 +41,11 @@ class HRNetSeg(Segmentor):
         auxiliary: bool = False,
         pretrained: str | None = None,
     ) -> None:
+        known = traits_for(type(self), backbone)
         head = HRNetV2Head(
-            backbone.feat_channels,
+            known.feat_channels,
             num_classes,
-            channel_pool=pools_channels(backbone),
+            channel_pool=known.pools_channels,
             align_corners=align_corners,
             auxiliary=auxiliary,
         )

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from paddle import nn
 
+from paddle_hrfamily import registry
+from paddle_hrfamily.contract import traits_for
 from paddle_hrfamily.heads import OCRHead
-from paddle_hrfamily.models.segmentor import Segmentor, pools_channels
+from paddle_hrfamily.models.segmentor import Segmentor
+from paddle_hrfamily.registry import Family
+
+PUBLISHED = {"hrnet_w48_ocr": (70.3, 1206.3)}  # HRNet, table 4
 
 
+@registry.model(Family("_ocr", ("HRNet", "UHRNet"), published=PUBLISHED))
 class OCRSeg(Segmentor):
     """Object-contextual representations on any backbone (HRNet tables 3 to 6, U-HRNet tables 3 to 5).
 
     Two outputs in training, [main, soft regions]: the papers weigh their losses 1 and 0.4.
 
     Args:
-        backbone: any layer with `feat_channels` that returns a list of features, finest first.
-        num_classes: classes to tell apart.
+        backbone, num_classes, align_corners, pretrained: as in Segmentor.
         channels, key_channels, dropout: as in OCRHead.
-        align_corners: corner handling of the resizes in head and output; give the backbone the same.
-        pretrained: as in Segmentor.
 
     Raises:
-        UserError: weights that do not fit.
+        UserError: a backbone without feat_channels, or weights that do not fit.
     """
 
     def __init__(
@@ -35,13 +38,14 @@ class OCRSeg(Segmentor):
         align_corners: bool = False,
         pretrained: str | None = None,
     ) -> None:
+        known = traits_for(type(self), backbone)
         head = OCRHead(
-            backbone.feat_channels,
+            known.feat_channels,
             num_classes,
             channels=channels,
             key_channels=key_channels,
             dropout=dropout,
-            channel_pool=pools_channels(backbone),
+            channel_pool=known.pools_channels,
             align_corners=align_corners,
         )
         super().__init__(backbone, head, num_classes=num_classes, align_corners=align_corners, pretrained=pretrained)

@@ -1,26 +1,59 @@
-"""A segmentation network: backbone and head, logits at the size of the image."""
+"""What models on a backbone share: its head, its weights, and for segmentation logits at the size of the image."""
 
 from __future__ import annotations
+
+from typing import TypedDict
 
 import paddle
 from paddle import nn
 
 from paddle_hrfamily.backbones.variants import load_pretrained
+from paddle_hrfamily.contract import traits
 from paddle_hrfamily.layers import resize_as
 
 
-class Segmentor(nn.Layer):
+class Losses(TypedDict):
+    """PaddleSeg's section `loss`, built."""
+
+    types: list[nn.Layer]  # the loss of each output
+    coef: list[float]  # and its weight
+
+
+class HeadOnBackbone(nn.Layer):
+    """A backbone and a head: image (N, in_channels, H, W) -> what the head makes of the features.
+
+    Args:
+        backbone: any layer with `feat_channels` that returns a list of features, finest first (see `contract`).
+        head: takes the features.
+        pretrained: weights for the whole network: a file, a URL, `hf-hub:REPO` or a published name such as "imagenet",
+            which is the backbone alone. The head is filled where the weights hold one of this many outputs.
+
+    Raises:
+        UserError: weights that do not fit.
+    """
+
+    def __init__(self, backbone: nn.Layer, head: nn.Layer, *, pretrained: str | None = None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        known = traits(backbone)
+        load_pretrained(self, known.name, known.variant, pretrained, part="auto")
+
+    def forward(self, image: paddle.Tensor) -> paddle.Tensor | list[paddle.Tensor]:
+        return self.head(self.backbone(image))
+
+
+class Segmentor(HeadOnBackbone):
     """image (N, in_channels, H, W) -> [main, *auxiliary] logits, each (N, num_classes, H, W).
 
     Training returns all of them, in the order of PaddleSeg's losses; evaluation the main one alone, in a list.
 
     Args:
-        backbone: any layer that returns a list of features, finest first.
+        backbone: any layer with `feat_channels` that returns a list of features, finest first.
         head: features -> [main, *auxiliary] logits at any size.
         num_classes: classes to tell apart.
-        align_corners: corner handling of the last resize.
-        pretrained: weights for the whole network: a file, a URL, `hf-hub:REPO` or a published name. The head is
-            filled where they hold one of this many classes.
+        align_corners: corner handling of the resizes in head and output; give the backbone the same.
+        pretrained: as in HeadOnBackbone.
 
     Raises:
         UserError: weights that do not fit.
@@ -35,12 +68,9 @@ class Segmentor(nn.Layer):
         align_corners: bool,
         pretrained: str | None = None,
     ) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
+        super().__init__(backbone, head, pretrained=pretrained)
         self.num_classes = num_classes
         self.align_corners = align_corners
-        load_pretrained(self, type(backbone).__name__, getattr(backbone, "variant", ""), pretrained, part="auto")
 
     def forward(self, image: paddle.Tensor) -> list[paddle.Tensor]:
         return [resize_as(logits, image, self.align_corners) for logits in self.native_logits(image)]
@@ -48,8 +78,3 @@ class Segmentor(nn.Layer):
     def native_logits(self, image: paddle.Tensor) -> list[paddle.Tensor]:
         """What `forward` returns, before it is resized: (N, num_classes, h, w)."""
         return self.head(self.backbone(image))
-
-
-def pools_channels(backbone: nn.Layer) -> bool:
-    """Whether heads are to average the channel pairs of this backbone's streams (U-HRNet section 3.2.3)."""
-    return getattr(backbone, "channel_pool", False) and len(backbone.feat_channels) > 1

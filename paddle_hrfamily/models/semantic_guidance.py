@@ -15,7 +15,7 @@ GUIDANCES: tuple[Guidance, ...] = ("sigmoid", "softmax", "sum")
 
 
 class SemanticGuidance(nn.Layer):
-    """What one stage says about every pixel weighs the features that the next stage gets.
+    """The prediction of one stage weighs the features that the next stage gets.
 
     decoded (N, channels, h, w), logits (N, num_classes, h, w) -> (N, out_channels, h, w).
 

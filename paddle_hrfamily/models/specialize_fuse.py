@@ -1,26 +1,35 @@
 """Specialize and Fuse: Pyramidal Output Representation for Semantic Segmentation (ICCV 2021).
 
-Coarse cells that hold one class are answered once, at their own level; only what they leave is asked of finer levels.
-Each open point of the paper is decided beside the code that it concerns: truth and relabelling in `losses.pyramid`,
-the heads in `heads.unity` and `heads.semantic_pyramid`, the fusion in `heads.specialize_fuse`, sizes here.
+A coarse cell that holds one class is predicted once, at its own level; finer levels predict what is left. Points that
+the paper leaves open are decided beside the code that they concern: truth and relabelling in `losses.pyramid`, the
+heads in `heads.unity` and `heads.semantic_pyramid`, the fusion in `heads.specialize_fuse`, sizes here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from paddle_hrfamily import registry
+from paddle_hrfamily.contract import traits_for
 from paddle_hrfamily.errors import UserError, unknown
 from paddle_hrfamily.heads import SpecializeFuseHead
 from paddle_hrfamily.layers import resize_as
 from paddle_hrfamily.losses.pyramid import RELABELLINGS, Pyramid, Relabelling, pyramid_losses, ratios
-from paddle_hrfamily.models.segmentor import Segmentor, pools_channels
+from paddle_hrfamily.models.segmentor import Losses, Segmentor
+from paddle_hrfamily.registry import Entry, Family
+
+# With the light decoder on ResNet-101, as many channels as HRNet-W48 has (section 5.1.2).
+_ON_RESNET = Entry(backbone="ResNet", variant="R101", size=(512, 512), model_options={"decoder_width": 48})
 
 
+@registry.model(
+    Family("_specialize_fuse", ("HRNet", "UHRNet"), Entry(size=(512, 512))),
+    entries={"resnet101_specialize_fuse": _ON_RESNET},
+)
 class SpecializeFuse(Segmentor):
     """Unity and semantic pyramid on any backbone: image (N, in_channels, H, W) -> [logits (N, num_classes, H, W)].
 
@@ -38,11 +47,11 @@ class SpecializeFuse(Segmentor):
         num_classes: classes to tell apart.
         strides: pixels of a cell at each level, finest first, each a power of two times the one before; (4, 32) is
             the paper's other choice, and (4,) the single output that tables 6 and 7 compare with.
-        relabel: which cells a coarser level relieves in training: "coarser_true_positives", "simple_fix" or "naive",
+        relabel: which cells training leaves to a coarser level: "coarser_true_positives", "simple_fix" or "naive",
             as in table 7.
         context: with the coarse-to-fine contextual module (table 6).
         threshold: τ, the probability from which a cell is taken for a unity-cell, in inference and in relabelling.
-            Above 1 nothing is, and the finest level alone answers: table 8's auxiliary supervision.
+            Above 1 no cell is, and the prediction is the finest level's alone: table 8's auxiliary supervision.
         decoder_width: put the light decoder of section 5.1.2 between backbone and heads, with this many channels at
             stride 4, twice as many at 8, and so on: 48 makes the paper's 720 in all. It is for features of strides 4,
             8, 16, 32. None concatenates the features as they are, which is for HRNet and U-HRNet.
@@ -66,17 +75,18 @@ class SpecializeFuse(Segmentor):
         align_corners: bool = False,
         pretrained: str | None = None,
     ) -> None:
-        _check_strides(strides, getattr(backbone, "feat_strides", None))
+        known = traits_for(type(self), backbone)
+        _check_strides(strides, known.feat_strides)
         if relabel not in RELABELLINGS:
             raise unknown("relabelling", relabel, RELABELLINGS)
         head = SpecializeFuseHead(
-            backbone.feat_channels,
+            known.feat_channels,
             num_classes,
             strides=strides,
             context=context,
             threshold=threshold,
             decoder_width=decoder_width,
-            channel_pool=pools_channels(backbone),
+            channel_pool=known.pools_channels,
             align_corners=align_corners,
         )
         super().__init__(backbone, head, num_classes=num_classes, align_corners=align_corners, pretrained=pretrained)
@@ -93,7 +103,7 @@ class SpecializeFuse(Segmentor):
         return self.head(self.backbone(_to_multiple(image, self.strides[-1], self.align_corners)))
 
     def loss_computation(
-        self, logits_list: Sequence[paddle.Tensor], losses: Mapping[str, Any], data: Mapping[str, paddle.Tensor]
+        self, logits_list: Sequence[paddle.Tensor], losses: Losses, data: Mapping[str, paddle.Tensor]
     ) -> list[paddle.Tensor]:
         """Equation 1, term by term: a loss for each semantic level, coarsest first, then one for each unity level.
 
@@ -121,7 +131,7 @@ class SpecializeFuse(Segmentor):
         return [semantic_weight * term for term in terms.semantic] + [unity_weight * term for term in terms.unity]
 
 
-def _check_strides(strides: Sequence[int], feat_strides: Sequence[int] | None) -> None:
+def _check_strides(strides: Sequence[int], feat_strides: Sequence[int]) -> None:
     steps = zip(ratios(strides), strides, strides[1:])
     if not strides or any(step < 2 or step & (step - 1) or step * fine != coarse for step, fine, coarse in steps):
         raise UserError(
@@ -135,7 +145,7 @@ def _check_strides(strides: Sequence[int], feat_strides: Sequence[int] | None) -
         )
 
 
-def _criterion(losses: Mapping[str, Any]) -> tuple[Any, tuple[float, float]]:
+def _criterion(losses: Losses) -> tuple[nn.Layer, tuple[float, float]]:
     types, coef = losses["types"], losses["coef"]
     if len(coef) > 2 or len({type(item) for item in types}) > 1:
         raise UserError(
@@ -149,7 +159,7 @@ def _total(loss: paddle.Tensor | list[paddle.Tensor]) -> paddle.Tensor:
     return sum(loss) if isinstance(loss, list) else loss  # PaddleSeg's MixedLoss returns its parts
 
 
-def _ignore_index(criterion: Any) -> int:
+def _ignore_index(criterion: nn.Layer) -> int:
     """Of the loss, or of the first loss that a MixedLoss has; PaddleSeg's usual one if it knows none."""
     parts = [criterion, *getattr(criterion, "losses", [])]
     return next((part.ignore_index for part in parts if hasattr(part, "ignore_index")), 255)

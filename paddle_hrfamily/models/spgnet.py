@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import paddle
 from paddle import nn
 
+from paddle_hrfamily import registry
 from paddle_hrfamily.backbones import ResNet
 from paddle_hrfamily.backbones.resnet import STEM_CHANNELS
 from paddle_hrfamily.errors import UserError, unknown
@@ -16,17 +18,22 @@ from paddle_hrfamily.heads.image_pooling import ImagePooling
 from paddle_hrfamily.layers import ConvBN, classifier, resize_as
 from paddle_hrfamily.models.cross_stage import CrossStageAggregation
 from paddle_hrfamily.models.semantic_guidance import GUIDANCES, SemanticGuidance
+from paddle_hrfamily.registry import Entry
 from paddle_hrfamily.weights import fetch, load_weights, read, resolve
+
+_LOG = logging.getLogger(__name__)
 
 # Tables 6, 7 and 9: the encoders of the stages and the channels of their decoders.
 VARIANTS = {
     **{f"R{depth}": ((f"R{depth}",) * 2, 128) for depth in (18, 34, 50, 101, 152)},
     "R50_D256": (("R50", "R50"), 256),  # table 1, the paper's best
 }
+# Tables 3, 7 and 9.
+PUBLISHED = {"R18": (23.9, 218.0), "R50": (55.6, 467.6), "R101": (93.5, 785.3), "R50_D256": (59.8, 654.8)}
 
 
-class Answer(NamedTuple):
-    """What a stage hands on. Lists are finest first."""
+class StageOutput(NamedTuple):
+    """What a stage passes to the next. Lists are finest first."""
 
     encoded: list[paddle.Tensor]
     decoded: list[paddle.Tensor]
@@ -47,15 +54,27 @@ class Stage(nn.Layer):
         self.refine = ConvBN(channels, channels, 3)
         self.classify = None if num_classes is None else classifier(channels, num_classes)
 
-    def forward(self, x: paddle.Tensor, additions: Sequence[paddle.Tensor] = ()) -> Answer:
+    def forward(self, x: paddle.Tensor, additions: Sequence[paddle.Tensor] = ()) -> StageOutput:
         encoded = self.encoder(x, additions)
         decoded = self.decoder(encoded)
         features = self.refine(decoded[0])
-        return Answer(encoded, decoded, features, None if self.classify is None else self.classify(features))
+        return StageOutput(encoded, decoded, features, None if self.classify is None else self.classify(features))
 
 
+def _entry(variant: str) -> Entry:
+    encoders, channels = VARIANTS[variant]
+    return Entry(
+        variant=variant,
+        size=(1025, 2049),
+        rule="billion",
+        model_options={"encoders": encoders, "decoder_channels": channels},
+        published=PUBLISHED.get(variant),
+    )
+
+
+@registry.model(entries={f"spgnet_{variant.lower()}": _entry(variant) for variant in VARIANTS})
 class SPGNet(nn.Layer):
-    """Encoder–decoders in a row, each guided by what the one before says about every pixel.
+    """Encoder–decoders in a row, each guided by the prediction of the one before.
 
     image (N, in_channels, H, W) -> [logits of the last stage, *logits of the earlier ones, first to last], each
     (N, num_classes, H, W); the earlier ones in training alone, for losses of the same kind on every stage (the paper's
@@ -65,9 +84,9 @@ class SPGNet(nn.Layer):
         num_classes: classes to tell apart.
         encoders: a ResNet variant for each stage; any number, mixed as you like.
         decoder_channels: width of every decoder, a multiple of 4.
-        guidance: of the next stage by the prediction, as in SemanticGuidance; "none" hands the decoder's output on.
+        guidance: of the next stage by the prediction, as in SemanticGuidance; "none" passes the decoder's output on.
         identity: the shortcut around the guided features.
-        supervision: hand out the earlier stages' logits for a loss; else they learn from the guidance alone.
+        supervision: return the earlier stages' logits for a loss; else they learn from the guidance alone.
         image_pooling: what the decoders start from in evaluation: "ap", averages over windows of the training crop's
             size, "gap", the average over the image, or "none" for a network without; training averages the crop.
         training_crop: height and width in pixels, which AP goes by. Tiled inference, the third strategy of table 12, is
@@ -152,7 +171,7 @@ class SPGNet(nn.Layer):
             if aggregation:
                 self.aggregations.append(CrossStageAggregation(before, decoder_channels, after))
         if whole:
-            print(load_weights(self, whole))
+            _LOG.info(load_weights(self, whole))
 
     def _link(self, channels: int, identity: bool) -> nn.Layer:
         if self.guidance == "none":
@@ -164,23 +183,23 @@ class SPGNet(nn.Layer):
 
     def native_logits(self, image: paddle.Tensor) -> list[paddle.Tensor]:
         """What `forward` returns, before it is resized: (N, num_classes, H/4, W/4)."""
-        *earlier, last = self._answers(image)
+        *earlier, last = self._outputs(image)
         supervised = [last, *earlier] if self.training and self.supervision else [last]
-        return [answer.logits for answer in supervised]
+        return [output.logits for output in supervised]
 
     def guided_attention(self, image: paddle.Tensor) -> list[paddle.Tensor]:
         """The mask (N, decoder_channels, H/4, W/4) by which each stage but the last guides the next one."""
-        return [link.mask(answer.logits) for link, answer in zip(self.links, self._answers(image))]
+        return [link.mask(output.logits) for link, output in zip(self.links, self._outputs(image))]
 
-    def _answers(self, image: paddle.Tensor) -> list[Answer]:
-        answers = [self.stages[0](image)]
+    def _outputs(self, image: paddle.Tensor) -> list[StageOutput]:
+        outputs = [self.stages[0](image)]
         for i, stage in enumerate(list(self.stages)[1:]):
-            before = answers[-1]
+            before = outputs[-1]
             additions = self.aggregations[i](before.encoded, before.decoded) if self.aggregations else ()
-            answers.append(stage(self._guided(i, before), additions))
-        return answers
+            outputs.append(stage(self._guided(i, before), additions))
+        return outputs
 
-    def _guided(self, i: int, before: Answer) -> paddle.Tensor:
+    def _guided(self, i: int, before: StageOutput) -> paddle.Tensor:
         """The input of stage i + 1: (N, 64, H/4, W/4)."""
         if self.guidance == "none":
             return self.links[i](before.features)
@@ -211,6 +230,7 @@ def _sources(pretrained: str | Sequence[str | None] | None, encoders: Sequence[s
 
 def _whole_network(sources: Sequence[str | None]) -> str | None:
     """The one source, if it holds a whole SPGNet instead of an encoder."""
-    if None in sources or len(set(sources)) != 1:
+    source = sources[0]
+    if source is None or set(sources) != {source}:
         return None
-    return sources[0] if any(name.startswith("stages.0.encoder.") for name in read(fetch(sources[0]))) else None
+    return source if any(name.startswith("stages.0.encoder.") for name in read(fetch(source))) else None

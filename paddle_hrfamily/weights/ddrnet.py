@@ -6,7 +6,9 @@ fine stream by an underscore: `layer3_`.
 
 from __future__ import annotations
 
-from paddle_hrfamily.weights.layouts import Layout, Rule
+import re
+
+from paddle_hrfamily.weights.layouts import Layout, Rule, named, register
 
 _PART = {"0": "conv", "1": "bn", "_conv": "conv", "_batch_norm": "bn"}  # of a convolution with batch norm
 _CHAIN = {"0": "0.conv", "1": "0.bn", "3": "1.conv", "4": "1.bn"}  # of two, with an activation between
@@ -68,12 +70,13 @@ _OFFICIAL_TRUNK: tuple[Rule, ...] = (
 )
 
 
-def _official_head(name: str, ours: str) -> tuple[Rule, ...]:
-    return (
-        (rf"{name}\.(bn1|conv1)", lambda part: f"{ours}.mix.{part[:-1]}"),
-        (rf"{name}\.bn2", lambda: f"{ours}.bn"),
-        (rf"{name}\.conv2", lambda: f"{ours}.classify"),
-    )
+_HeadNames = tuple[str, str, str, str]  # of the first batch norm and convolution, and of the second ones
+_OFFICIAL_HEAD = ("bn1", "conv1", "bn2", "conv2")
+
+
+def _head(ours: str, prefix: str, published: _HeadNames) -> tuple[Rule, ...]:
+    parts = ("mix.bn", "mix.conv", "bn", "classify")
+    return tuple((re.escape(f"{prefix}.{theirs}"), named(f"{ours}.{part}")) for part, theirs in zip(parts, published))
 
 
 OFFICIAL = Layout(
@@ -82,8 +85,8 @@ OFFICIAL = Layout(
     rules=(
         *_OFFICIAL_TRUNK,
         *_DAPPM,
-        *_official_head("final_layer", "head"),
-        *_official_head("seghead_extra", "head.auxiliary"),
+        *_head("head", "final_layer", _OFFICIAL_HEAD),
+        *_head("head.auxiliary", "seghead_extra", _OFFICIAL_HEAD),
     ),
     padding="symmetric",
     torch=True,
@@ -117,14 +120,6 @@ def _mmseg_block(stream: str, i: str, b: str) -> str:
 _MMSEG_BLOCK = r"backbone\.(context|spatial)_branch_layers\.([012])\.(\d+)"
 
 
-def _mmseg_head(published: str, norm: str, classify: str, ours: str) -> tuple[Rule, ...]:
-    return (
-        (rf"decode_head\.{published}\.0\.(bn|conv)", lambda part: f"{ours}.mix.{part}"),
-        (rf"decode_head\.{norm}", lambda: f"{ours}.bn"),
-        (rf"decode_head\.{classify}", lambda: f"{ours}.classify"),
-    )
-
-
 MMSEG = Layout(
     name="mmsegmentation DDRNet",
     signature=r"backbone\.spatial_branch_layers\.0\.0\.conv1\.conv\.weight",
@@ -154,8 +149,8 @@ MMSEG = Layout(
         (r"backbone\.spp\.processes\.([0-3]\.(?:bn|conv))", lambda conv: f"backbone.context.mixes.{conv}"),
         (r"backbone\.spp\.compression\.(bn|conv)", lambda part: f"backbone.context.compress.{part}"),
         (r"backbone\.spp\.shortcut\.(bn|conv)", lambda part: f"backbone.context.shortcut.{part}"),
-        *_mmseg_head("head", r"head\.1", "conv_seg", "head"),
-        *_mmseg_head("aux_head", r"aux_head\.1", "aux_cls_seg", "head.auxiliary"),
+        *_head("head", "decode_head", ("head.0.bn", "head.0.conv", "head.1", "conv_seg")),
+        *_head("head.auxiliary", "decode_head", ("aux_head.0.bn", "aux_head.0.conv", "aux_head.1", "aux_cls_seg")),
     ),
     padding="symmetric",
     torch=True,
@@ -165,16 +160,7 @@ MMSEG = Layout(
 _BASIC = {"conv_bn_relu": "conv1", "conv_bn": "conv2"}
 _BOTTLENECK = {"conv_bn_relu1": "conv1", "conv_bn_relu2": "conv2", "conv_bn": "conv3"}
 _PADDLE = r"\.(_conv|_batch_norm)"
-
-
-def _paddleseg_head(name: str, ours: str) -> tuple[Rule, ...]:
-    return (
-        (rf"{name}\.bn1", lambda: f"{ours}.mix.bn"),
-        (rf"{name}\.conv_bn_relu\._conv", lambda: f"{ours}.mix.conv"),
-        (rf"{name}\.conv_bn_relu\._batch_norm", lambda: f"{ours}.bn"),
-        (rf"{name}\.conv", lambda: f"{ours}.classify"),
-    )
-
+_PADDLESEG_HEAD = ("bn1", "conv_bn_relu._conv", "conv_bn_relu._batch_norm", "conv")
 
 PADDLESEG = Layout(
     name="PaddleSeg DDRNet",
@@ -195,9 +181,11 @@ PADDLESEG = Layout(
         (r"down3" + _PADDLE, lambda part: f"backbone.conv4.0.high_to_low.0.{_PART[part]}"),
         (r"down4\.([01])" + _PADDLE, lambda i, part: f"backbone.conv5.high_to_low.{i}.{_PART[part]}"),
         *_DAPPM,
-        *_paddleseg_head("head", "head"),
-        *_paddleseg_head("aux_head", "head.auxiliary"),
+        *_head("head", "head", _PADDLESEG_HEAD),
+        *_head("head.auxiliary", "aux_head", _PADDLESEG_HEAD),
     ),
     padding="same",
     lacks=_CONTEXT,  # its ImageNet start; one that has the context all the same fills it
 )
+
+register(OFFICIAL, CLASSIFICATION, MMSEG, PADDLESEG)

@@ -10,8 +10,13 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from hrfamily_deploy.progress import progress
 from paddle_hrfamily.errors import UserError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 TIMEOUT_S = 30.0  # without a single byte
 _CHUNK = 1 << 20
@@ -92,9 +97,10 @@ class _Download:
         return total is None or self._size() == total
 
     def _write(self, answer: http.client.HTTPResponse, start: int, total: int | None) -> None:
-        from tqdm import tqdm
-
-        bar = tqdm(desc=self.target.name, initial=start, total=total, unit="B", unit_scale=True, leave=False)
+        name = self.target.name
+        bar: tqdm[bytes] = progress(
+            description=name, total=total, initial=start, unit="B", unit_scale=True, leave=False
+        )
         with bar, self.part.open("ab" if start else "wb") as file:
             try:
                 while chunk := answer.read(_CHUNK):

@@ -9,11 +9,12 @@ import shutil
 import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 from urllib.parse import unquote, urlsplit
 
 from paddle_hrfamily.errors import UserError
+from paddle_hrfamily.files import replacing
 from paddle_hrfamily.weights.download import TIMEOUT_S, download
-from paddle_hrfamily.weights.files import atomic_file
 
 HUB_PREFIX = "hf-hub:"
 _HUB_FILE = "model.safetensors"
@@ -120,8 +121,8 @@ def _unpack(archive: Path, named: Path) -> Path:
             if member.size > _MAX_SWELLING * archive.stat().st_size:
                 raise UserError(f"refused to unpack {archive}: {member.name} would swell to {member.size} bytes")
             target = _folder_for(named) / PurePosixPath(member.name).name
-            with tar.extractfile(member) as inside, atomic_file(target) as file:
-                shutil.copyfileobj(inside, file)
+            with replacing(target, durable=True) as draft, draft.open("wb") as file:
+                shutil.copyfileobj(cast("IO[bytes]", tar.extractfile(member)), file)  # None for folders alone
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise UserError(
             f"cannot unpack {archive}: {str(error).splitlines()[0]}; delete it and fetch it again"

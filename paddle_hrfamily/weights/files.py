@@ -6,18 +6,17 @@ import mmap
 import os
 import pickle
 import struct
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.weights import pickle_machine, torch_files
-from paddle_hrfamily.weights.pickle_machine import Refused
+from paddle_hrfamily.files import replacing
+from paddle_hrfamily.weights import safe_unpickler, torch_files
+from paddle_hrfamily.weights.safe_unpickler import Refused
 from paddle_hrfamily.weights.tensors import CONSTRUCTORS, decode, from_bfloat16, rebuild, resolve
 
 PADDING_KEY = "padding@@"  # our entry beside the tensors; Paddle marks its own such entries with @@ as well
@@ -92,8 +91,8 @@ def _read(path: Path) -> Any:
     except UserError:
         raise
     except Exception as error:  # a damaged file can fail in any way that the parsers know
-        reason = str(error) or type(error).__name__
-        raise UserError(f"{path} is no weights file, or is damaged: {reason}; copy or download it again") from error
+        what = str(error) or type(error).__name__
+        raise UserError(f"{path} is no weights file, or is damaged: {what}; copy or download it again") from error
 
 
 def _parse(path: Path, file: IO[bytes], stream: mmap.mmap) -> Any:
@@ -104,10 +103,11 @@ def _parse(path: Path, file: IO[bytes], stream: mmap.mmap) -> Any:
     if head.startswith(b"PK\x03\x04"):
         return torch_files.read_zip(file)
     if head.startswith(_MAGIC_PICKLE):
-        tree = pickle_machine.load(stream, CONSTRUCTORS)
+        reader = cast("IO[bytes]", stream)  # a mapping reads like a file
+        tree = safe_unpickler.load(reader, CONSTRUCTORS)
         if tree == torch_files.LEGACY_MAGIC:
             stream.seek(0)
-            return torch_files.read_legacy(stream)
+            return torch_files.read_legacy(reader)
         return _parse_paddle(resolve(tree))
     if head.startswith(b"\x1f\x8b"):
         raise ValueError("a compressed archive; unpack it and name the file inside")
@@ -178,7 +178,7 @@ def save(state: Mapping[str, Any], path: str | os.PathLike[str], *, padding: str
     arrays = {name: np.asarray(as_array(value), order="C") for name, value in state.items()}
     if path.suffix not in SUFFIXES:
         raise UserError(f"cannot tell the format of {path}: name it {' or '.join('*' + s for s in SUFFIXES)}")
-    with atomic_file(path) as file:
+    with replacing(path, durable=True) as draft, draft.open("wb") as file:
         if path.suffix == ".safetensors":
             metadata = {} if padding is None else {"padding": padding}
             file.write(_safetensors(path).numpy.save(arrays, metadata=metadata))
@@ -192,29 +192,3 @@ def as_array(value: Any) -> np.ndarray:
     if not isinstance(value, np.ndarray):
         value = (value.astype("float32") if "bfloat16" in str(value.dtype) else value).numpy()
     return value
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears under `path` once it is whole and on disk, or never."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

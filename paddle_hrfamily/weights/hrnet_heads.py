@@ -1,8 +1,8 @@
-"""Official PyTorch names of what follows HRNet's trunk in classification (and timm), pose estimation, detection."""
+"""Official PyTorch names of what stands on HRNet's trunk in classification (and timm), pose estimation, detection."""
 
 from __future__ import annotations
 
-from paddle_hrfamily.weights.layouts import Layout, Rule
+from paddle_hrfamily.weights.layouts import Rule
 
 _PART = {"0": "conv", "1": "bn"}
 
@@ -20,11 +20,4 @@ POSE: tuple[Rule, ...] = ((r"final_layer", lambda: "head.heatmaps"),)
 PYRAMID: tuple[Rule, ...] = (
     (r"(?:neck\.)?reduction_conv\.(?:0|conv)", lambda: "head.reduce"),
     (r"(?:neck\.)?fpn_convs?\.(\d+)(?:\.conv)?", lambda i: f"head.levels.{i}"),
-)
-
-HRFPN = Layout(
-    name="official HRFPN",
-    signature=r"reduction_conv\.0\.weight",
-    rules=PYRAMID,
-    torch=True,
 )

@@ -1,16 +1,25 @@
 """What a published checkpoint layout is: how its names become ours, and the padding that its weights need.
 
-Our names are those of a segmentation network of this package, `backbone.…` and `head.…`. Each layout has a file of its
-own; a rule is a regular expression over its names and a function that writes ours.
+Our names are those of a segmentation network of this package, `backbone.…` and `head.…`. A rule is a regular expression
+over a layout's names and a function that writes ours. Each family of layouts has a file of its own, which registers it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from paddle_hrfamily.registry import Registry
+
+if TYPE_CHECKING:  # which imports paddle
+    from paddle_hrfamily.layers import Padding
+
+# Our names of what deep supervision adds to a head. It is used in training alone: a network may go without.
+AUXILIARY = "head.auxiliary."
 
 Rule = tuple[str, Callable[..., str]]  # pattern of a whole name without its last part, and groups -> our name
 
@@ -30,8 +39,8 @@ class Layout:
     name: str
     signature: str
     without: str | None = None
-    rules: tuple[Rule, ...] = ()
-    padding: str | None = None
+    rules: tuple[Rule, ...] = field(default=(), repr=False)
+    padding: Padding | None = None
     dead: str | None = None
     torch: bool = False
     zero_if_absent: frozenset[str] = frozenset()
@@ -55,6 +64,24 @@ class Layout:
 
     def value(self, array: np.ndarray) -> np.ndarray:
         return array.T if self.torch and array.ndim == 2 else array
+
+
+LAYOUTS: Registry[Layout] = Registry("weight layout")
+
+
+def register(*layouts: Layout) -> None:
+    """Have `load_weights` try these layouts, in this order, behind those that were registered before.
+
+    Raises:
+        UserError: another layout has the name of one.
+    """
+    for layout in layouts:
+        LAYOUTS.add(layout.name, layout)
+
+
+def named(ours: str) -> Callable[[], str]:
+    """The second half of a rule whose pattern has no groups."""
+    return lambda: ours
 
 
 _LEAVES = {"running_mean": "_mean", "running_var": "_variance"}  # PyTorch's batch norm -> Paddle's

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn, Protocol, Union
 
 import numpy as np
 
 from paddle_hrfamily.errors import UserError, unknown
-from paddle_hrfamily.weights import ddrnet
 from paddle_hrfamily.weights.fetching import fetch
 from paddle_hrfamily.weights.files import Contents, contents_of, open_weights
-from paddle_hrfamily.weights.hrnet_heads import HRFPN
-from paddle_hrfamily.weights.layouts import Layout, strip
-from paddle_hrfamily.weights.official import MMSEG, OFFICIAL
+from paddle_hrfamily.weights.layouts import AUXILIARY, LAYOUTS, Layout, strip
 from paddle_hrfamily.weights.own import OWN
-from paddle_hrfamily.weights.paddleseg import HRNET, UHRNET
-from paddle_hrfamily.weights.resnet import PADDLECLAS, TORCHVISION
-from paddle_hrfamily.weights.resnet import PADDLESEG as RESNET_VD
 
-_HRNET = (OFFICIAL, MMSEG, HRFPN, HRNET, UHRNET)
-_DDRNET = (ddrnet.OFFICIAL, ddrnet.CLASSIFICATION, ddrnet.MMSEG, ddrnet.PADDLESEG)
-LAYOUTS: tuple[Layout, ...] = (*_HRNET, *_DDRNET, TORCHVISION, RESNET_VD, *PADDLECLAS, OWN)
+if TYPE_CHECKING:  # weights are fetched and read without paddle
+    from paddle_hrfamily.layers import Padding
 
 # "auto" is a whole backbone, and the head as well if the file has one for this many classes.
 Part = Literal["all", "backbone", "auto"]
@@ -31,28 +25,49 @@ PARTS: tuple[Part, ...] = ("all", "backbone", "auto")
 
 Shape = tuple[int, ...]
 _SHOWN = 4  # names in a line of a report
-Source = "str | os.PathLike[str] | Mapping[str, Any]"
+
+
+class Tensor(Protocol):
+    """What is needed of a network's tensor, which is Paddle's."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+    @property
+    def dtype(self) -> object: ...
+
+    def set_value(self, value: object) -> object: ...
+
+
+class Network(Protocol):
+    """What is needed of a network, which is a `paddle.nn.Layer`."""
+
+    def state_dict(self) -> Mapping[str, Tensor]: ...
+
+
+Source = Union[str, os.PathLike[str], Mapping[str, object]]
 
 
 @dataclass
 class Report:
-    """What became of a checkpoint's tensors: names of the network's, in `unexpected` and `dropped` of the file's."""
+    """What became of a checkpoint's tensors: names of the network's, from `unexpected` on of the file's."""
 
     source: str
     layout: str
-    flavour: str | None  # the padding that the weights need, where layout or file tell: "symmetric", "same"
+    padding: str | None  # the padding that the weights need, where layout or file tell: "symmetric", "same"
     matched: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     mismatched: list[tuple[str, Shape, Shape]] = field(default_factory=list)  # name, the file's shape, the network's
-    unexpected: list[str] = field(default_factory=list)  # no place in the part of the network that was asked for
     fresh: list[str] = field(default_factory=list)  # of layers that such weights never hold: left as they were
+    unexpected: list[str] = field(default_factory=list)  # no place in the part of the network that was asked for
     folded: list[str] = field(default_factory=list)  # biases that went into the mean of the batch norm behind them
+    training_only: list[str] = field(default_factory=list)  # of an auxiliary head that this network goes without
     dropped: list[str] = field(default_factory=list)  # known to be of no use: step counters, losses, dead layers
 
     def __str__(self) -> str:
-        flavour = f", padding {self.flavour}" if self.flavour else ""
+        padding = f", padding {self.padding}" if self.padding else ""
         wanted = len(self.matched) + len(self.missing) + len(self.mismatched)
-        lines = [f"{self.source}: layout {self.layout}{flavour}, {len(self.matched)} of {wanted} tensors matched"]
+        lines = [f"{self.source}: layout {self.layout}{padding}, {len(self.matched)} of {wanted} tensors matched"]
         lines += [
             f"  mismatched {name}: {_by(theirs)} in the file, {_by(ours)} here"
             for name, theirs, ours in self.mismatched[:_SHOWN]
@@ -61,20 +76,27 @@ class Report:
             lines.append(f"  mismatched {len(self.mismatched) - _SHOWN} more")
         lines += [
             f"  {what} {len(keys)}: {sample(keys)}"
-            for what in ("missing", "fresh", "unexpected", "folded", "dropped")
-            if (keys := getattr(self, what))
+            for what, keys in (
+                ("missing", self.missing),
+                ("fresh", self.fresh),
+                ("unexpected", self.unexpected),
+                ("folded", self.folded),
+                ("training only, left out", self.training_only),
+                ("dropped", self.dropped),
+            )
+            if keys
         ]
         return "\n".join(lines)
 
 
 def load_weights(
-    model: Any,
+    model: Network,
     source: Source,
     *,
     strict: bool = True,
     part: Part = "all",
     allow_partial: bool = False,
-    ignore_flavour: bool = False,
+    ignore_padding: bool = False,
 ) -> Report:
     """Fill `model` from published or own weights whose layout is detected. On an error the model is as it was.
 
@@ -82,10 +104,11 @@ def load_weights(
         model: a network with a `backbone`, or a backbone itself (of which `part` is then "backbone").
         source: a file, a URL or `hf-hub:REPO[/FILE]` (see `fetch`), or tensors by name.
         strict: tensors of the file with no place in a network asked for as a whole are an error. In a backbone they
-            always are: they are the mark of weights for a larger one.
+            always are: they are the mark of weights for a larger one. A head for deep supervision, which is used in
+            training alone, is left out of a network without one, and the report says so.
         part: "all"; "backbone"; "auto": the backbone, and the head too if it is for the same number of classes.
         allow_partial: missing and misshapen tensors are left as they are in the network instead of an error.
-        ignore_flavour: load weights that need the other padding; the results will be wrong.
+        ignore_padding: load weights that need the other padding; the results will be wrong.
 
     Raises:
         UserError: unreadable or unknown weights, weights of another network, other classes, channels or padding.
@@ -94,10 +117,13 @@ def load_weights(
         raise unknown("part of a network", part, PARTS)
     contents, label = _open(source)
     state = model.state_dict()
+    from paddle_hrfamily.contract import traits  # it imports paddle, as the network has
+
     backbone = getattr(model, "backbone", model)
-    fit = _Fit(state, backbone is not model, contents, label, getattr(backbone, "omits", None))
-    if not ignore_flavour:
-        _check_flavour(fit.report, getattr(backbone, "padding", None))
+    known = traits(backbone)
+    fit = _Fit(state, backbone is not model, contents, label, known.omits)
+    if not ignore_padding:
+        _check_padding(fit.report, known.padding)
     values = fit.select(part)
     _check(fit, part, strict=strict, allow_partial=allow_partial)
     prepared = {name: _as_type(array, state[name]) for name, array in values.items()}
@@ -114,26 +140,31 @@ def canonical(contents: Contents, label: str) -> tuple[Layout, dict[str, np.ndar
     return layout, {name: layout.value(array) for name, array in named if name is not None}
 
 
-def detect(arrays: Mapping[str, Any], names: Sequence[str], label: str) -> Layout:
+def layouts() -> list[Layout]:
+    """Every layout, in the order in which they are tried: the registered ones, then this package's own names."""
+    return [*LAYOUTS.values(), OWN]
+
+
+def detect(keys: Collection[str], names: Sequence[str], label: str) -> Layout:
     """The layout of tensors named so. `names` are the network's: a file that mostly uses these needs no renaming."""
-    if sum(key in arrays for key in names) * 2 > len(arrays):
+    if sum(key in keys for key in names) * 2 > len(keys):
         return OWN
-    for layout in LAYOUTS:
-        if layout.matches(arrays):
+    for layout in layouts():
+        if layout.matches(keys):
             if layout.refusal:
                 raise UserError(f"{label}: {layout.refusal}")
             return layout
     raise UserError(
-        f"{label}: tensors named like {sample(list(arrays))} are of no known layout; "
-        f"known are {', '.join(layout.name for layout in LAYOUTS)}, and the network's own names"
+        f"{label}: tensors named like {sample(list(keys))} are of no known layout; "
+        f"known are {', '.join(layout.name for layout in layouts())}, and the network's own names"
     )
 
 
 class _Fit:
-    """A checkpoint held against a network: what goes where."""
+    """Which tensor of a checkpoint goes where in a network."""
 
     def __init__(
-        self, state: Mapping[str, Any], has_backbone: bool, contents: Contents, label: str, omits: str | None
+        self, state: Mapping[str, Tensor], has_backbone: bool, contents: Contents, label: str, omits: str | None
     ) -> None:
         self.state = state
         self.has_backbone = has_backbone
@@ -155,13 +186,15 @@ class _Fit:
         # A name of the network's own wins, so that PaddleSeg's models take PaddleSeg's files as they are.
         ours = self.layout.rename(key)
         name = key if key in self.state else self._here(ours)
-        if name in self.state:
+        if name is not None and name in self.state:
             self.placed[name] = key, array if name == key else self.layout.value(array)
-        elif name is not None and (mean := _normalised_by(name)) in self.state:
+        elif name is not None and (mean := _normalised_by(name)) is not None and mean in self.state:
             self.biases[mean] = array
             self.report.folded.append(key)
         elif self.layout.is_dead(key) or self._is_omitted(ours):
             self.report.dropped.append(key)
+        elif self._is_training_only(ours):
+            self.report.training_only.append(key)
         else:
             self.report.unexpected.append(key)
             if ours is not None and ours.startswith("backbone."):
@@ -175,6 +208,12 @@ class _Fit:
 
     def _is_omitted(self, ours: str | None) -> bool:
         return self.omits is not None and ours is not None and ours.startswith(f"backbone.{self.omits}")
+
+    def _is_training_only(self, ours: str | None) -> bool:
+        """Of an auxiliary head, where this network is one with a head and without that."""
+        if not self.has_backbone or ours is None or not ours.startswith(AUXILIARY):
+            return False
+        return not any(name.startswith(AUXILIARY) for name in self.state)
 
     def in_backbone(self, name: str) -> bool:
         return not self.has_backbone or name.startswith("backbone.")
@@ -221,9 +260,9 @@ def _open(source: Source) -> tuple[Contents, str]:
     return open_weights(path), str(source)
 
 
-def _check_flavour(report: Report, padding: str | None) -> None:
-    needed = report.flavour
-    if needed is None or padding not in ("symmetric", "same") or padding == needed:
+def _check_padding(report: Report, padding: Padding | None) -> None:
+    needed = report.padding
+    if needed is None or padding is None or padding == needed:
         return
     raise UserError(
         f"{report.source}: these weights ({report.layout}) were trained with padding {needed!r} in strided "
@@ -260,9 +299,12 @@ def _explain_mismatch(mismatched: Sequence[tuple[str, Shape, Shape]]) -> str:
                 f"build it with in_channels={theirs[1]}, or allow_partial=True leaves that convolution untrained"
             )
     if all(_differ_in_classes(name, theirs, ours) for name, (theirs, ours) in by_name.items()):
-        theirs, ours = (_outputs(shape) for shape in next(iter(by_name.values())))
-        reason = f"it tells {theirs} classes apart and this network {ours}; build it with num_classes={theirs}"
-        if not next(iter(by_name)).startswith("head."):
+        name, (theirs, ours) = next(iter(by_name.items()))
+        reason = (
+            f"it tells {_outputs(theirs)} classes apart and this network {_outputs(ours)}; build it with "
+            f"num_classes={_outputs(theirs)}"
+        )
+        if not name.startswith("head."):
             return reason
         return f'{reason}, or load the backbone alone with part="backbone" (the backbone\'s `pretrained` in a config)'
     return "it is of a network of another size; build the variant that it is for"
@@ -294,7 +336,7 @@ def _fail(report: Report, reason: str) -> NoReturn:
     raise UserError(f"{report.source}: {reason}\n{replace(report, dropped=[])}")
 
 
-def _as_type(array: np.ndarray, tensor: Any) -> Any:
+def _as_type(array: np.ndarray, tensor: Tensor) -> object:
     """`array` as Paddle's `set_value` takes it for `tensor`."""
     name = str(tensor.dtype).rpartition(".")[2].lower()
     if name == "bfloat16":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from paddle_hrfamily.weights.hrnet_heads import CLASSIFICATION, POSE, PYRAMID
-from paddle_hrfamily.weights.layouts import Layout, Rule
+from paddle_hrfamily.weights.layouts import Layout, Rule, register
 
 _PART = {"conv": "conv", "bn": "bn", "0": "conv", "1": "bn"}  # of a convolution with batch norm
 
@@ -34,16 +34,16 @@ _TRUNK: tuple[Rule, ...] = (
     # From branch j to i: one 1×1 upwards, a chain of strided 3×3 downwards.
     (
         r"stage([234])\.(\d+)\.fuse_layers\.(\d)\.(\d)\.([01])",
-        lambda s, m, i, j, part: f"{_exchange(s, m, i, j)}.{_PART[part]}",
+        lambda s, m, i, j, part: f"{_fusion_layer(s, m, i, j)}.{_PART[part]}",
     ),
     (
         r"stage([234])\.(\d+)\.fuse_layers\.(\d)\.(\d)\.(\d)\.([01])",
-        lambda s, m, i, j, k, part: f"{_exchange(s, m, i, j)}.{k}.{_PART[part]}",
+        lambda s, m, i, j, k, part: f"{_fusion_layer(s, m, i, j)}.{k}.{_PART[part]}",
     ),
 )
 
 
-def _exchange(stage: str, module: str, target: str, source: str) -> str:
+def _fusion_layer(stage: str, module: str, target: str, source: str) -> str:
     return f"stages.{int(stage) - 2}.{module}.exchange.paths.{_stride(source)}_to_{_stride(target)}"
 
 
@@ -122,3 +122,12 @@ MMSEG = Layout(
     torch=True,
     zero_if_absent=frozenset({"head.mix.conv.bias", "head.pixels.conv.bias", "head.regions.0.conv.bias"}),
 )
+
+HRFPN = Layout(
+    name="official HRFPN",
+    signature=r"reduction_conv\.0\.weight",
+    rules=PYRAMID,
+    torch=True,
+)
+
+register(OFFICIAL, MMSEG, HRFPN)

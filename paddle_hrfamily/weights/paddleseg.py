@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from paddle_hrfamily.weights.layouts import Layout, Rule
+from paddle_hrfamily.weights.layouts import Layout, Rule, register
 
 _PART = {"_conv": "conv", "_batch_norm": "bn"}
 # Stride of the first branch of a stage: HRNet's always starts at 1/4, U-HRNet's walks down the U and up again.
@@ -94,3 +94,5 @@ UHRNET = Layout(
     padding="same",
     dead=r"(backbone\.)?last_layer\.",  # built by its constructor, called by nobody
 )
+
+register(HRNET, UHRNET)

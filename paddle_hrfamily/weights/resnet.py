@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import accumulate
 
-from paddle_hrfamily.weights.layouts import Layout
+from paddle_hrfamily.weights.layouts import Layout, register
 
 _PART = {"0": "conv", "1": "bn", "_conv": "conv", "_batch_norm": "bn"}
 _FROM_ZERO = {"conv0": "conv1", "conv1": "conv2", "conv2": "conv3", "short": "downsample"}  # Paddle's, of a block
@@ -79,3 +79,5 @@ _SHALLOW = Layout(
 )
 
 PADDLECLAS = (_SHALLOW, *map(_paddleclas, ((3, 8, 36, 3), (3, 4, 23, 3), (3, 4, 6, 3), (2, 2, 2, 2))))
+
+register(TORCHVISION, PADDLESEG, *PADDLECLAS)

@@ -1,7 +1,7 @@
 """What the pickles of Paddle, numpy and PyTorch may construct, as descriptions that are checked and then made arrays.
 
-A tensor in a file is a claim: shape, strides, offset, and bytes that lie elsewhere. The pickle machine only notes the
-claims; `resolve` turns them into numpy arrays once every claim can be held against the bytes that are really there.
+A tensor in a file states its shape, strides and offset, and its bytes lie elsewhere. The unpickler only keeps what is
+stated. `resolve` makes numpy arrays of it, once each statement can be checked against the bytes that are really there.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from paddle_hrfamily.weights.pickle_machine import Buildable, Constructor, Refused
+from paddle_hrfamily.weights.safe_unpickler import Buildable, Constructor, Refused
 
 BFLOAT16 = "bfloat16"  # numpy has no such type: its bits are the upper half of a float32's
 _NUMPY_CODES = frozenset(["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"])
@@ -45,10 +45,10 @@ class Deferred:
 @dataclass
 class _DType(Buildable):
     code: str
-    order: str = "<"
+    order: Literal["<", ">"] = "<"
 
     def build(self, state: Any) -> None:
-        self.order = state[1] if state[1] in ("<", ">") else "<"
+        self.order = ">" if state[1] == ">" else "<"
 
     def numpy(self) -> np.dtype:
         return np.dtype(self.code).newbyteorder(self.order)

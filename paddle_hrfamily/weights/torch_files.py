@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from paddle_hrfamily.weights import pickle_machine
+from paddle_hrfamily.weights import safe_unpickler
 from paddle_hrfamily.weights.tensors import (
     BFLOAT16,
     CONSTRUCTORS,
@@ -48,7 +48,7 @@ def read_zip(stream: IO[bytes]) -> Any:
             return storages[key]
 
         with archive.open(pickles[0]) as pickle:
-            return resolve(pickle_machine.load(pickle, CONSTRUCTORS, persistent_load))
+            return resolve(safe_unpickler.load(pickle, CONSTRUCTORS, persistent_load))
 
 
 def _check_sizes(archive: zipfile.ZipFile, stream: IO[bytes]) -> None:
@@ -70,12 +70,12 @@ def _decode(data: bytes, dtype: str, order: str) -> np.ndarray:
 
 def read_legacy(stream: IO[bytes]) -> Any:
     """The object in a checkpoint from before PyTorch 1.6: four pickles, the storages' keys, then their raw numbers."""
-    magic, protocol, _ = (pickle_machine.load(stream, CONSTRUCTORS) for _ in range(3))
+    magic, protocol, _ = (safe_unpickler.load(stream, CONSTRUCTORS) for _ in range(3))
     if magic != LEGACY_MAGIC or protocol != _LEGACY_PROTOCOL:
         raise ValueError("not a file that torch.save wrote")
     storages: dict[str, Storage] = {}
-    tree = pickle_machine.load(stream, CONSTRUCTORS, _legacy_storages(storages))
-    for key in pickle_machine.load(stream, CONSTRUCTORS):
+    tree = safe_unpickler.load(stream, CONSTRUCTORS, _legacy_storages(storages))
+    for key in safe_unpickler.load(stream, CONSTRUCTORS):
         storage = storages[key]
         (count,) = struct.unpack("<q", _exactly(stream, 8))
         if count != storage.count:

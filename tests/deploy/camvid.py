@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "deploy")]
 
 if TYPE_CHECKING:
-    from benchmarking.configuration import Configuration
+    from hrfamily_deploy.benchmarking.configuration import Configuration
 
 CAMVID = ROOT.parent / "shared" / "data" / "camvid"
 
@@ -55,11 +54,11 @@ class Score:
 
 
 def parser() -> argparse.ArgumentParser:
-    import errors
-    import plan
+    from hrfamily_deploy.runtime import options, planning
+    from hrfamily_deploy.scripts import command_line
 
     summary, _, rest = __doc__.partition("\n\n")
-    made = errors.Parser(
+    made = command_line.Parser(
         prog="camvid.py", description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = made.add_argument
@@ -67,14 +66,14 @@ def parser() -> argparse.ArgumentParser:
     add("--data", type=Path, default=CAMVID, help="(default: %(default)s)")
     add("--split", default="val", help="val, test or train (default: %(default)s)")
     add("--frames", type=int, help="evenly spaced ones of the split (default: all)")
-    add("--backend", default="paddle", help=f"{', '.join(plan.BACKENDS)} (default: %(default)s)")
-    add("--precision", default="fp32", help=f"{', '.join(plan.PRECISIONS)} (default: %(default)s)")
-    add("--threads", type=int, help="of the processor (default: its physical cores)")
+    add("--backend", default="paddle", help=f"{', '.join(planning.backend_names())} (default: %(default)s)")
+    add("--precision", default="fp32", help=f"{', '.join(options.PRECISIONS)} (default: %(default)s)")
+    add("--threads", type=int, help="of the CPU (default: its physical cores)")
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from benchmarking.configuration import Configuration, parse
+    from hrfamily_deploy.benchmarking.configuration import Configuration, parse
 
     args = parser().parse_intermixed_args(arguments)
     usual = Configuration(Path(), args.backend, args.precision, "cpu", args.threads)
@@ -91,18 +90,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def rows(configurations: Sequence[Configuration], frames: Sequence[tuple[Path, Path]]) -> Iterator[str]:
     """The table's, one for each network when it is done."""
-    from predictor import Predictor
+    from hrfamily_deploy.predictor import Predictor
+    from hrfamily_deploy.progress import progress
 
     reference: list[np.ndarray] = []
     first = None
     for configuration in configurations:
-        predictor = Predictor(configuration.folder, **configuration.options())
-        classes = len(predictor.exported.class_names)
-        labels = list(tqdm(predictor.predict_each(image for image, _ in frames), configuration.title, len(frames)))
+        predictor = Predictor(configuration.folder, **vars(configuration.options()))
+        classes = len(predictor.bundle.class_names)
+        answers = predictor.predict_each(image for image, _ in frames)
+        labels = list(progress(answers, configuration.title, len(frames)))
         reference = reference or labels
         found = score(labels, [np.asarray(Image.open(truth)) for _, truth in frames], reference, classes)
         first = first or found
-        cells = [configuration.title, predictor.plan()["backend"], configuration.precision]
+        cells = [configuration.title, predictor.plan().backend, configuration.precision]
         points = round(found.miou - first.miou, 2) + 0.0  # no -0.00
         cells += [f"{found.miou:.2f}", f"{points:+.2f}", f"{found.accuracy:.2f}", f"{found.equal:.4%}"]
         yield f"| {' | '.join(cells)} |"
@@ -126,7 +127,7 @@ def pairs(data: Path, split: str, most: int | None = None) -> list[tuple[Path, P
     Raises:
         UserError: no such list, or none of that many.
     """
-    from errors import UserError
+    from hrfamily_deploy.errors import UserError
 
     listed = data / f"{split}.txt"
     if not listed.is_file():
@@ -142,6 +143,6 @@ def pairs(data: Path, split: str, most: int | None = None) -> list[tuple[Path, P
 
 
 if __name__ == "__main__":
-    import errors
+    from hrfamily_deploy.scripts import command_line
 
-    sys.exit(errors.run(main))
+    sys.exit(command_line.run(main))

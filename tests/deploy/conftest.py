@@ -1,9 +1,8 @@
-"""`deploy/` as its scripts see it, and exported networks small enough to be made for the tests."""
+"""Where the scripts are, and exported networks small enough to be made for the tests."""
 
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +12,9 @@ import pytest
 import yaml
 
 from paddle_hrfamily import layers
-from paddle_hrfamily.host.exporting import static_graph
+from paddle_hrfamily.export import static_graph
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
-sys.path.insert(0, str(DEPLOY))  # its files import each other as neighbours
 
 NORMALIZE = {"type": "Normalize", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 CLASSES = ("sky", "road", "car", "tree", "person")
@@ -105,7 +103,7 @@ def describe(graphs: dict[str, Path], tmp_path: Path) -> Describe:
 
 @pytest.fixture(scope="session")
 def photo() -> Callable[[int, int, int], np.ndarray]:
-    """Pictures (H, W, 3) RGB uint8 with large shapes and fine grain, another one for each number."""
+    """Images (H, W, 3) RGB uint8 with large shapes and fine grain, another one for each number."""
 
     def make(height: int, width: int, number: int = 0) -> np.ndarray:
         random = np.random.default_rng(number)

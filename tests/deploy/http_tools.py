@@ -1,4 +1,4 @@
-"""Pictures as files, and requests that no library would send."""
+"""Images as files, and requests that no library would send."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 python -m tests.deploy.load output/exported folder/of/jpegs --max-batch 4 --users 12 --seconds 20 --rounds 3
 
-Needs locust. The predictor goes from pictures' files to label maps; the server does that over HTTP on loopback, and
+Needs locust. The predictor goes from images' files to label maps; the server does that over HTTP on loopback, and
 encodes the label maps as PNG.
 """
 
@@ -24,15 +24,15 @@ from tests.deploy.server_process import DEPLOY, started
 
 sys.path.insert(0, str(DEPLOY))
 
-import errors
-from predictor import Predictor
+from hrfamily_deploy.predictor import Predictor
+from hrfamily_deploy.scripts import command_line
 
 _PICTURES = 64
 
 
 @dataclass(frozen=True)
 class Load:
-    """What locust saw: pictures a second, failures, and requests by milliseconds."""
+    """What locust saw: images a second, failures, and requests by milliseconds."""
 
     rate: float
     errors: int
@@ -45,16 +45,16 @@ class Load:
 
 
 def bare(predictor: Predictor, pictures: list[bytes], seconds: float) -> float:
-    """Pictures a second, in full batches."""
+    """Images a second, in full batches."""
     count, begun, turn = 0, time.monotonic(), itertools.cycle(pictures)
-    batch = predictor.plan()["batch"]
+    batch = predictor.plan().batch
     while time.monotonic() - begun < seconds:
         count += len(list(predictor.predict_each(itertools.islice(turn, batch))))
     return count / (time.monotonic() - begun)
 
 
 def loaded(url: str, folder: Path, users: int, seconds: int) -> Load:
-    """Users that come at once, each sending its next picture when it has the last one's map."""
+    """Users that come at once, each sending its next image when it has the last one's map."""
     command = [sys.executable, "-m", "locust", "-f", Path(__file__).with_name("locustfile.py"), "--host", url]
     command += ["--headless", "--json", "--only-summary", "-u", users, "-r", users, "-t", f"{seconds}s"]
     environment = {**os.environ, "PICTURES": str(folder)}
@@ -102,4 +102,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command_line.run(main))

@@ -1,4 +1,4 @@
-"""A user who sends one picture after the other; see load.py."""
+"""A user who sends one image after the other; see load.py."""
 
 from __future__ import annotations
 

@@ -45,17 +45,17 @@ def main() -> int:
 
 def milliseconds(folder: Path, precision: str, threads: int, runs: int) -> Counter[str]:
     """Kind of operator -> milliseconds."""
-    import exported
-    from openvino_backend import OpenVinoBackend, core, prepared_model
+    from hrfamily_deploy import bundle
+    from hrfamily_deploy.runtime.backends.openvino_runtime import OpenVinoRunner, core, prepared_model
 
-    network = exported.read(folder)
+    network = bundle.read(folder)
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": True}
     settings["INFERENCE_PRECISION_HINT"] = "bf16" if precision == "bf16" else "f32"
-    model, constants = prepared_model(str(network.program), precision)
-    backend = OpenVinoBackend(core().compile_model(model, "CPU", settings), constants)
+    model, constants = prepared_model(network.program, precision)
+    backend = OpenVinoRunner(core().compile_model(model, "CPU", settings), constants)
     batch, _, height, width = network.input_shape
     noise = np.random.default_rng(0).integers(0, 256, network.input_of(batch, height, width))
-    image = noise.astype(network.dtype) / (1 if network.takes_pictures else 128)
+    image = noise.astype(network.dtype) / (1 if network.takes_images else 128)
     least: dict[str, tuple[str, float]] = {}
     for run in range(_WARM_UP + runs):
         backend.run(image.astype(network.dtype))
@@ -74,6 +74,6 @@ def _keep_least(least: dict[str, tuple[str, float]], operators: Any) -> None:
 
 
 if __name__ == "__main__":
-    import errors
+    from hrfamily_deploy.scripts import command_line
 
-    sys.exit(errors.run(main))
+    sys.exit(command_line.run(main))

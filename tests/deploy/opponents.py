@@ -48,16 +48,16 @@ _LOGIT_SPREAD = 3.0
 
 
 def parser() -> argparse.ArgumentParser:
-    import errors
+    from hrfamily_deploy.scripts import command_line
 
     summary, _, rest = __doc__.partition("\n\n")
-    made = errors.Parser(
+    made = command_line.Parser(
         prog="opponents.py", description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("out", type=Path, help="folder to write")
     made.add_argument("names", nargs="+", metavar="NAME", choices=OPPONENTS, help=", ".join(OPPONENTS))
     frames = ROOT.parent / "shared" / "data" / "cityscapes" / "leftImg8bit"
-    made.add_argument("--frames", type=Path, default=frames, help="real pictures, from 2 up (default: %(default)s)")
+    made.add_argument("--frames", type=Path, default=frames, help="real images, from 2 up (default: %(default)s)")
     made.add_argument("--seed", type=int, default=0, help="of the weights (default: %(default)s)")
     made.add_argument(
         "--export",
@@ -71,9 +71,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     os.environ[PROGRAM_FORM] = "0"  # before Paddle comes
-    from paddle_hrfamily.host import environment
+    from paddle_hrfamily import system
 
-    environment.prepare()
+    system.prepare()
     for name in args.names:
         folder = args.out / name
         if not (folder / "paddleseg" / "deploy.yaml").is_file():
@@ -159,10 +159,10 @@ def export(model: nn.Layer, prefix: Path) -> None:
     import paddle
     from paddleseg.deploy.export import WrappedModel
 
-    from paddle_hrfamily.host.exporting import program_operators
+    from paddle_hrfamily.export import program_operators
 
     spec = [paddle.static.InputSpec(SHAPE, "float32", name="x")]
-    with program_operators.lent():
+    with program_operators.appending():
         graph = paddle.jit.to_static(WrappedModel(model, "argmax"), input_spec=spec, full_graph=True)
         graph.eval()
         paddle.jit.save(graph, str(prefix))
@@ -170,7 +170,7 @@ def export(model: nn.Layer, prefix: Path) -> None:
 
 def to_onnx(prefix: Path) -> None:
     """`prefix`.onnx of `prefix`.pdmodel, by paddle2onnx with its own settings, which fold constants."""
-    from errors import UserError
+    from hrfamily_deploy.errors import UserError
 
     if missing := [package for package in FOLDING if importlib.util.find_spec(package) is None]:
         # It would install them by itself, with whatever else they ask for.
@@ -186,7 +186,8 @@ def to_onnx(prefix: Path) -> None:
 def write_ours(name: str, folder: Path, flags: Sequence[str]) -> None:
     """This package's network with those weights: a config of its own, and the command that users type."""
     import yaml
-    from errors import UserError
+
+    from hrfamily_deploy.errors import UserError
 
     config = folder / "ours.yml"
     base = ROOT / "configs" / "_base_" / "cityscapes.yml"
@@ -201,18 +202,19 @@ def write_ours(name: str, folder: Path, flags: Sequence[str]) -> None:
 
 def described(name: str) -> dict[str, Any]:
     """The model's section of a config, with PaddleSeg's padding."""
-    from paddle_hrfamily.zoo import MODELS
+    from paddle_hrfamily.zoo import find
 
-    entry = MODELS[name]
-    backbone = {"type": entry.backbone.__name__, "variant": entry.variant, "padding": "same", **entry.backbone_options}
-    return {"type": entry.model.__name__, "backbone": backbone, "num_classes": CLASSES, **entry.model_options}
+    entry = find(name)
+    backbone = {"type": entry.backbone, "variant": entry.variant, "padding": "same", **entry.backbone_options}
+    return {"type": entry.model, "backbone": backbone, "num_classes": CLASSES, **entry.model_options}
 
 
 def verify(name: str, folder: Path, frames: Path) -> None:
     """Both graphs, and PaddleSeg's as ONNX, give the same label maps of real frames."""
     import numpy as np
-    from errors import UserError
-    from predictor import Predictor
+
+    from hrfamily_deploy.errors import UserError
+    from hrfamily_deploy.predictor import Predictor
 
     images = resized(frames, SHAPE[3], SHAPE[2])
     theirs = labels(Predictor(folder / "paddleseg", "cpu"), images)
@@ -233,7 +235,7 @@ def labels(predictor: Any, images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def prepared(frames: Path, width: int, height: int) -> list[np.ndarray]:
-    from preprocess import Pipeline
+    from hrfamily_deploy.imaging.preprocess import Pipeline
 
     pipeline = Pipeline([NORMALIZE], SHAPE[1], frames)
     return [pipeline(image).planes for image in resized(frames, width, height)]
@@ -241,17 +243,18 @@ def prepared(frames: Path, width: int, height: int) -> list[np.ndarray]:
 
 def resized(frames: Path, width: int, height: int) -> list[np.ndarray]:
     import cv2
-    import pictures
-    from errors import UserError
 
-    found = pictures.find(frames)[:6]
+    from hrfamily_deploy.errors import UserError
+    from hrfamily_deploy.imaging import image_files
+
+    found = image_files.find(frames)[:6]
     if len(found) < 2:
         raise UserError(f"--frames {frames} holds one picture; give two or more")
-    images = [pictures.decode(source.path, SHAPE[1]) for source in found]
+    images = [image_files.decode(source.path, SHAPE[1]) for source in found]
     return [cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) for image in images]
 
 
 if __name__ == "__main__":
-    import errors
+    from hrfamily_deploy.scripts import command_line
 
-    sys.exit(errors.run(main))
+    sys.exit(command_line.run(main))

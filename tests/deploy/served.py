@@ -28,7 +28,7 @@ def served(*arguments: object, key: str = "") -> Iterator[str]:
 
 @contextlib.contextmanager
 def held_upload(url: str, model: str) -> Iterator[None]:
-    """A picture on its way that does not arrive: it takes one of the server's `--max-uploads`."""
+    """An image on its way that does not arrive: it takes one of the server's `--max-uploads`."""
     host, _, port = urlsplit(url).netloc.partition(":")
     head = f"POST /v1/models/{model}/segment HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n\r\n"
     with socket.create_connection((host, int(port))) as connection:

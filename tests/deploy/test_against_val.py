@@ -12,11 +12,11 @@ import numpy as np
 import paddle
 import pytest
 import yaml
-from pictures import decode
 from PIL import Image
-from predictor import Predictor
-from preprocess import Pipeline
 
+from hrfamily_deploy.imaging.image_files import decode
+from hrfamily_deploy.imaging.preprocess import Pipeline
+from hrfamily_deploy.predictor import Predictor
 from paddle_hrfamily.__main__ import run_command
 from paddle_hrfamily.weights import save
 from paddle_hrfamily.zoo import create_model
@@ -24,9 +24,9 @@ from tests.deploy.conftest import NORMALIZE
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG, SHARED = ROOT / "configs" / "hrnet_w18_small_v2_camvid.yml", ROOT.parent / "shared"
-PICTURES, CLASSES = 2, 11
+IMAGES, CLASSES = 2, 11
 TIE = 1e-4  # of the greatest two logits: which of them a runtime finds greater is a matter of rounding
-# Pictures are 480x360 (width x height), so that short and long sides, odd sizes and both ratios occur.
+# Images are 480x360 (width x height), so that short and long sides, odd sizes and both ratios occur.
 CHAINS = {
     "normalise": [NORMALIZE],
     "resize": [{"type": "Resize", "target_size": [256, 256]}, NORMALIZE],
@@ -53,24 +53,24 @@ Photo = Callable[..., np.ndarray]
 
 
 class Seen(NamedTuple):
-    """Of a picture: the label map that is scored (H, W), and by how much the greatest logit exceeds the next."""
+    """Of an image: the label map that is scored (H, W), and by how much the greatest logit exceeds the next."""
 
     label: np.ndarray
     lead: np.ndarray
 
 
 @pytest.fixture(scope="module")
-def pictures(photo: Photo, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def images(photo: Photo, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Real ones if they lie beside the checkout. `list.txt` in their folder pairs them with label maps."""
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     camvid, files = SHARED / "data" / "camvid", []
     if camvid.is_dir():
         lines = (camvid / "val.txt").read_text().split("\n")
-        for line in lines[:: len(lines) // PICTURES][:PICTURES]:
-            picture, label = map(camvid.joinpath, line.split())
-            files.append(Path(shutil.copy(picture, folder)))
+        for line in lines[:: len(lines) // IMAGES][:IMAGES]:
+            image, label = map(camvid.joinpath, line.split())
+            files.append(Path(shutil.copy(image, folder)))
             shutil.copy(label, files[-1].with_suffix(".label.png"))
-    for number in range(PICTURES - len(files)):
+    for number in range(IMAGES - len(files)):
         files.append(folder / f"{number}.png")
         Image.fromarray(photo(360, 480, number)).save(files[-1])
         Image.fromarray(np.full((360, 480), number, np.uint8)).save(files[-1].with_suffix(".label.png"))
@@ -79,14 +79,14 @@ def pictures(photo: Photo, tmp_path_factory: pytest.TempPathFactory) -> list[Pat
 
 
 @pytest.fixture(scope="module")
-def weights(pictures: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a random network whose classes are about as likely as each other on one of the pictures."""
+def weights(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a random network whose classes are about as likely as each other on one of the images."""
     paddle.seed(11)
     model = create_model("hrnet_w18_small_v1", num_classes=CLASSES)
     last = model.head.classify
     last.weight.set_value(paddle.randn(last.weight.shape))
     model.eval()
-    planes = Pipeline([NORMALIZE], 3, CONFIG)(decode(pictures[0], 3)).planes
+    planes = Pipeline([NORMALIZE], 3, CONFIG)(decode(images[0], 3)).planes
     with paddle.no_grad():
         logits = model(paddle.to_tensor(planes[None]))[0]
         mean, spread = logits.mean(axis=[0, 2, 3]), logits.std(axis=[0, 2, 3])
@@ -98,8 +98,8 @@ def weights(pictures: list[Path], tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture
-def config(pictures: list[Path], tmp_path: Path) -> Callable[[list[dict]], Path]:
-    folder = pictures[0].parent
+def config(images: list[Path], tmp_path: Path) -> Callable[[list[dict]], Path]:
+    folder = images[0].parent
 
     def write(chain: list[dict]) -> Path:
         dataset = {"dataset_root": str(folder), "val_path": str(folder / "list.txt"), "transforms": chain}
@@ -112,7 +112,7 @@ def config(pictures: list[Path], tmp_path: Path) -> Callable[[list[dict]], Path]
 
 
 def evaluated(config: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> list[Seen]:
-    """What PaddleSeg's loop gets for each picture from its own inference, before it scores it."""
+    """What PaddleSeg's loop gets for each image from its own inference, before it scores it."""
     infer, seen = importlib.import_module("paddleseg.core.infer"), []
     inference = infer.inference
 
@@ -133,7 +133,7 @@ def evaluated(config: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> l
 def test_label_maps_are_those_that_are_scored(
     config: Callable[[list[dict]], Path],
     weights: Path,
-    pictures: list[Path],
+    images: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -143,8 +143,8 @@ def test_label_maps_are_those_that_are_scored(
     seen = evaluated(file, weights, monkeypatch)
     arguments = ["--config", str(file), "--model_path", str(weights), "--save_dir", str(folder), *FORMS[form]]
     assert run_command("export", arguments, prog="hrfamily export") == 0
-    labels = list(Predictor(folder, device="cpu", threads=1).predict_each(pictures))
-    assert len(labels) == len(seen) == PICTURES
+    labels = list(Predictor(folder, device="cpu", threads=1).predict_each(images))
+    assert len(labels) == len(seen) == IMAGES
     for label, (scored, lead) in zip(labels, seen):
         assert len(np.unique(scored)) > 3 and (lead <= TIE).mean() < 0.01, "there would be nothing to compare"
         assert label.shape == scored.shape == (360, 480)

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import inspect
 import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import benchmark
 import cv2
-import errors
 import numpy as np
 import paddle
-import pictures
 import pytest
-from benchmarking import configuration, frames, measuring, plot, report, worker
-from benchmarking.configuration import Configuration, parse
-from benchmarking.measuring import Measured
-from errors import UserError
-from predictor import Predictor
 
-from paddle_hrfamily.host.exporting import static_graph
+from hrfamily_deploy.benchmarking import configuration, frames, measuring, plot, report, worker
+from hrfamily_deploy.benchmarking.configuration import Configuration, parse
+from hrfamily_deploy.benchmarking.measuring import Measured
+from hrfamily_deploy.errors import UserError
+from hrfamily_deploy.imaging import image_files
+from hrfamily_deploy.predictor import Predictor
+from hrfamily_deploy.runtime.options import Options
+from hrfamily_deploy.scripts import command_line
+from paddle_hrfamily.export import static_graph
 from tests.deploy.conftest import DEPLOY, Describe, Tiny
 
 Photo = Callable[..., np.ndarray]
@@ -37,7 +42,7 @@ DEFAULTS = Configuration(Path("first"), "paddle", "fp32", "cpu", 2, name="mine")
 
 
 def run(*arguments: object) -> int:
-    return errors.run(lambda: benchmark.main(list(map(str, arguments))))
+    return command_line.main("benchmark", list(map(str, arguments)))
 
 
 def save(path: Path, image: np.ndarray) -> Path:
@@ -77,7 +82,7 @@ def test_stages_sizes_and_batches(describe: Describe, tmp_path: Path, capsys) ->
         assert row["plan"]["batch"] == row["batch"] and row["plan"]["backend"] == "paddle"
         assert 50 < row["memory_mib"] < 2000 and row["load_seconds"] > 0
     assert content["machine"]["versions"]["paddle"] and content["machine"]["cores"] >= 1
-    assert content["method"] == {"runs": 5, "warm_up": 1, "pictures": "2 random pictures"}
+    assert content["method"] == {"runs": 5, "warm_up": 1, "pictures": "2 random images"}
     said = capsys.readouterr().out
     assert said == (tmp_path / "b.md").read_text() and [row["batch"] for row in table(said, "median")] == list("1313")
     assert "times as fast" not in said
@@ -198,22 +203,28 @@ def test_a_process_that_dies_is_said(a_worker: Callable[[], worker.Worker]) -> N
 
 
 @pytest.mark.parametrize("shown", [r"benchmark: +0%", r" [1-9]\d*/"], ids=["while loading", "while running"])
-def test_ctrl_c_ends_it_and_leaves_no_process(describe: Describe, tmp_path: Path, shown: str) -> None:
+def test_ctrl_c_ends_it_and_leaves_no_process(describe: Describe, shown: str) -> None:
     script = [sys.executable, DEPLOY / "benchmark.py", describe(), "--size", "32x32", "--runs", "100000"]
-    said = tmp_path / "said"
-    with said.open("w") as stream:  # and a group of its own, as a terminal interrupts it
-        process = subprocess.Popen(
-            script, stdout=stream, stderr=stream, start_new_session=True, preexec_fn=heed_interruptions
-        )
+    ours, terminal = os.openpty()  # a log would have no bar, nor a terminal of no size
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    # In a group of its own, as a terminal interrupts it.
+    process = subprocess.Popen(
+        script, stdout=terminal, stderr=terminal, start_new_session=True, preexec_fn=heed_interruptions
+    )
+    os.close(terminal)
+    said = b""
     try:
-        while not re.search(shown, said.read_text()):
-            assert process.poll() is None
-            time.sleep(0.1)
+        while not re.search(shown, said.decode(errors="ignore")):
+            said += os.read(ours, 1 << 16)
         os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(OSError):  # there is nothing more: nobody has the terminal open
+            while part := os.read(ours, 1 << 16):
+                said += part
         assert process.wait(30) == 130
-        assert "Traceback" not in said.read_text()
+        assert b"Traceback" not in said
         assert is_gone(process.pid)
     finally:
+        os.close(ours)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
@@ -269,7 +280,7 @@ def test_it_rests_when_all_threads_do() -> None:
     spinner.join()
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not bind processes to processors")
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not bind processes to CPUs")
 def test_a_process_keeps_to_its_cores() -> None:
     before = os.sched_getaffinity(0)
     try:
@@ -304,9 +315,11 @@ def test_a_folder_with_a_comma(tmp_path: Path) -> None:
 
 
 def test_options_are_those_of_the_predictor() -> None:
-    import inspect
-
-    assert set(DEFAULTS.options()) <= set(inspect.signature(Predictor).parameters)
+    plain = DEFAULTS.options(3, [(64, 96)])
+    assert plain == Options(device="cpu", precision="fp32", threads=2, backend="paddle", batch=3)
+    compiled = replace(DEFAULTS, device="gpu", tensorrt=True).options(1, [(64, 96)])
+    assert compiled.tensorrt and compiled.device == "gpu" and compiled.sizes == [(64, 96)]
+    assert set(vars(plain)) <= set(inspect.signature(Predictor).parameters)
     assert set(configuration._KINDS) == set(vars(DEFAULTS)) - {"folder"}
 
 
@@ -321,8 +334,8 @@ def test_frames(photo: Photo, tmp_path: Path) -> None:
         assert frames.size_of(smaller) == size and smaller.startswith(b"\x89PNG")
     made = frames.random((50, 70), 2)
     assert made == frames.random((50, 70), 2) and made[0] != made[1] and made[0].startswith(b"\xff\xd8")
-    image = pictures.decode(frames.at_size(made[0], (25, 35)), 3)
-    whole = pictures.decode(made[0], 3)
+    image = image_files.decode(frames.at_size(made[0], (25, 35)), 3)
+    whole = image_files.decode(made[0], 3)
     np.testing.assert_allclose(image.mean(axis=(0, 1)), whole.mean(axis=(0, 1)), atol=2)
     assert whole.std() > 20
 
@@ -360,7 +373,7 @@ def test_without_matplotlib_it_says_so_before_it_runs(describe: Describe, tmp_pa
 
 
 def test_every_flag_has_its_default_in_the_help() -> None:
-    for action in benchmark.parser()._actions:
+    for action in command_line.parser("benchmark")._actions:
         assert action.dest in ("help", "network") or "default: " in action.help, action.dest
 
 

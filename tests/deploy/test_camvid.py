@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errors
 import numpy as np
 import pytest
-from errors import UserError
 from PIL import Image
-from predictor import Predictor
 
+from hrfamily_deploy.errors import UserError
+from hrfamily_deploy.predictor import Predictor
+from hrfamily_deploy.scripts import command_line
 from tests.deploy import camvid
 from tests.deploy.conftest import CLASSES, Describe
 
@@ -59,6 +59,6 @@ def test_frames_are_taken_evenly(tmp_path) -> None:
 def test_what_is_missing_is_one_line(tmp_path, capsys) -> None:
     (tmp_path / "val.txt").write_text("alone.jpg\n")
     for split, words in (("val", "each line must be 'image label'"), ("none", "none.txt does not exist")):
-        status = errors.run(lambda: camvid.main(["somewhere", "--data", str(tmp_path), "--split", split]))  # noqa: B023
+        status = command_line.run(lambda: camvid.main(["somewhere", "--data", str(tmp_path), "--split", split]))  # noqa: B023
         said = capsys.readouterr().err
         assert status == 2 and words in said and said.count("\n") == 1

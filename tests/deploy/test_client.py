@@ -10,16 +10,15 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import client
-import drawing
-import errors
 import numpy as np
 import pytest
-from client import Client, ServerError
-from errors import UserError
 from PIL import Image
-from predictor import Predictor
 
+from hrfamily_deploy.client import Client, ServerError
+from hrfamily_deploy.errors import UserError
+from hrfamily_deploy.imaging import drawing
+from hrfamily_deploy.predictor import Predictor
+from hrfamily_deploy.scripts import command_line
 from tests.deploy.conftest import CLASSES, COLORS, DEPLOY, describe_in
 from tests.deploy.served import KEY, held_upload, served
 
@@ -28,7 +27,7 @@ SECRET = "correct-horse"
 
 
 def run(*arguments: object) -> int:
-    return errors.run(lambda: client.main(list(map(str, arguments))))
+    return command_line.main("client", list(map(str, arguments)))
 
 
 def last_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -36,19 +35,19 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def exported(graphs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(graphs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return describe_in(tmp_path_factory.mktemp("client"), graphs)()
 
 
 @pytest.fixture(scope="module")
-def url(exported: Path) -> Iterator[str]:
-    with served(f"street={exported}", "--max-pixels", 20_000, "--max-uploads", 1) as address:
+def url(bundle: Path) -> Iterator[str]:
+    with served(f"street={bundle}", "--max-pixels", 20_000, "--max-uploads", 1) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
-def locked(exported: Path) -> Iterator[str]:
-    with served(f"street={exported}", f"lane={exported}", key=SECRET) as address:
+def locked(bundle: Path) -> Iterator[str]:
+    with served(f"street={bundle}", f"lane={bundle}", key=SECRET) as address:
         yield address
 
 
@@ -69,16 +68,16 @@ def test_models(url: str) -> None:
 
 
 @pytest.mark.parametrize("as_what", [Path, str, "bytes", "array"])
-def test_label_maps_are_the_predictors(url: str, exported: Path, picture: Path, photo: Photo, as_what: object) -> None:
+def test_label_maps_are_the_predictors(url: str, bundle: Path, picture: Path, photo: Photo, as_what: object) -> None:
     kinds = {"bytes": picture.read_bytes(), "array": photo(70, 90)}
     with Client(url) as one:
         label = one.segment(kinds[as_what] if as_what in kinds else as_what(picture))
     assert label.dtype == np.uint8
-    np.testing.assert_array_equal(label, Predictor(exported, device="cpu").predict(picture)[0])
+    np.testing.assert_array_equal(label, Predictor(bundle, device="cpu").predict(picture)[0])
 
 
-def test_other_outputs(url: str, exported: Path, picture: Path, photo: Photo) -> None:
-    label = Predictor(exported, device="cpu").predict(picture)[0]
+def test_other_outputs(url: str, bundle: Path, picture: Path, photo: Photo) -> None:
+    label = Predictor(bundle, device="cpu").predict(picture)[0]
     with Client(url) as one:
         overlay = one.segment(picture, "street", output="overlay", opacity=0.7)
         found = one.segment(picture, output="json")
@@ -100,7 +99,7 @@ def test_what_cannot_be_sent(url: str, photo: Photo, tmp_path: Path) -> None:
             one.segment(photo(8, 8), output="logits")
 
 
-@pytest.mark.parametrize(("content", "status"), [(b"no picture", 415), ("large", 413)])
+@pytest.mark.parametrize(("content", "status"), [(b"no image", 415), ("large", 413)])
 def test_refusals(url: str, photo: Photo, content: object, status: int) -> None:
     with Client(url) as one, pytest.raises(ServerError) as caught:
         one.segment(photo(200, 200) if content == "large" else content)
@@ -141,8 +140,8 @@ def test_a_busy_server_is_asked_again_when_it_says(url: str, photo: Photo) -> No
 @pytest.mark.parametrize(
     ("output", "name"), [("labels", "street.png"), ("overlay", "street.jpg"), ("json", "street.json")]
 )
-def test_a_folder_with_a_bad_picture(
-    url: str, exported: Path, picture: Path, photo: Photo, tmp_path: Path, capsys, output: str, name: str
+def test_a_folder_with_a_bad_image(
+    url: str, bundle: Path, picture: Path, photo: Photo, tmp_path: Path, capsys, output: str, name: str
 ) -> None:
     (picture.parent / "deep").mkdir()
     Image.fromarray(photo(50, 60, 1)).save(picture.parent / "deep" / "lane.bmp")
@@ -158,15 +157,15 @@ def test_a_folder_with_a_bad_picture(
     if output == "labels":
         with Image.open(out / output / name) as image:
             assert image.getpalette()[: 3 * len(COLORS)] == [part for color in COLORS for part in color]
-            np.testing.assert_array_equal(np.array(image), Predictor(exported, device="cpu").predict(picture)[0])
+            np.testing.assert_array_equal(np.array(image), Predictor(bundle, device="cpu").predict(picture)[0])
     if output == "json":
         assert json.loads((out / output / name).read_text())["width"] == 90
 
 
 def test_nothing_could_be_done(url: str, tmp_path: Path, capsys) -> None:
-    (tmp_path / "a.png").write_bytes(b"no picture")
+    (tmp_path / "a.png").write_bytes(b"no image")
     assert run(url, tmp_path, "--save-dir", tmp_path / "out") == 2
-    assert "none of 1 pictures" in last_line(capsys) and not (tmp_path / "out").exists()
+    assert "none of 1 images" in last_line(capsys) and not (tmp_path / "out").exists()
 
 
 def test_no_server(picture: Path, tmp_path: Path, capsys) -> None:

@@ -10,26 +10,23 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import exported
-import fastest
-import machine
 import numpy as np
-import openvino_backend
 import paddle
-import plan
 import pytest
-import tiles
 import yaml
-from errors import UserError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plan import Options
-from postprocess import best_of, labels_of, planes_back
-from predictor import Predictor
-from preprocess import Step
 
-from paddle_hrfamily.host.exporting import static_graph
-from paddle_hrfamily.host.exporting.fast import from_pictures
+from hrfamily_deploy import bundle, tiling
+from hrfamily_deploy.errors import UserError
+from hrfamily_deploy.imaging.postprocess import best_of, labels_of, planes_back
+from hrfamily_deploy.imaging.preprocess import Step
+from hrfamily_deploy.predictor import Predictor
+from hrfamily_deploy.runtime import autotune, hardware, planning
+from hrfamily_deploy.runtime.backends import openvino_runtime
+from hrfamily_deploy.runtime.options import Options
+from paddle_hrfamily.export import static_graph
+from paddle_hrfamily.export.fast import from_images
 from tests.deploy.conftest import CLASSES, COLORS, DEPLOY, NORMALIZE
 from tests.deploy.served import served
 from tests.deploy.test_plan import GPU
@@ -57,7 +54,7 @@ def write(
     folder.mkdir()
     if fast:
         dtype = "float32" if before else "uint8"
-        from_pictures.save(model, shape, normalize["mean"], normalize["std"], dtype, folder / "model", labels)
+        from_images.save(model, shape, normalize["mean"], normalize["std"], dtype, folder / "model", labels)
         size = "image" if labels else "native"
         description |= {"input_layout": "NHWC", "input_dtype": dtype, "output_size": size}
     else:
@@ -90,12 +87,12 @@ def with_onnx(exports: Exports) -> Exports:
     """As `exports`, with model.onnx in the folder."""
     for library in TO_ONNX:
         pytest.importorskip(library)
-    import to_onnx
+    from hrfamily_deploy.convert import onnx_export
 
     def get(*arguments: object) -> Path:
         folder = exports(*arguments)
         if not (folder / "model.onnx").exists():
-            to_onnx.convert(folder)
+            onnx_export.convert(folder)
         return folder
 
     return get
@@ -111,7 +108,7 @@ def test_the_map_of_a_plain_export(exports: Exports, photo, size: tuple[int, int
     images = [photo(*size, number) for number in range(5)]
     plain, fast = (Predictor(exports(kind), device="cpu", threads=2, batch=3) for kind in (False, True))
     assert fast.prepare(images[0]).planes.dtype == np.uint8 and fast.prepare(images[0]).planes.shape == (*size, 3)
-    assert fast.plan()["input"] == "pictures" and fast.plan()["input_dtype"] == "uint8"
+    assert fast.plan().takes_images and fast.plan().input_dtype == "uint8"
     assert_same(fast.predict(images), plain.predict(images))
     assert_same(fast.clone().predict(images), plain.predict(images))
 
@@ -126,18 +123,18 @@ def test_planes_of_a_plain_export(exports: Exports, photo, output: str) -> None:
 def test_a_fixed_shape(exports: Exports, photo) -> None:
     plain, fast = (Predictor(exports(kind, FIXED), device="cpu") for kind in (False, True))
     images = [photo(64, 96, number) for number in range(3)]
-    assert fast.plan()["batch"] == 2
+    assert fast.plan().batch == 2
     assert_same(fast.predict(images), plain.predict(images))
     assert_same(fast.predict(images), Predictor(exports(True), device="cpu").predict(images))
 
 
 @pytest.mark.parametrize("chain", ["resize", "long and pad"])
-def test_pictures_that_are_resized_before(exports: Exports, photo, chain: str) -> None:
+def test_images_that_are_resized_before(exports: Exports, photo, chain: str) -> None:
     steps = [*(entry for entry in CHAINS[chain] if entry["type"] != "Normalize"), NORMALIZE]
     assert len(steps) > 1
     plain, fast = (Predictor(exports(kind, OPEN, steps), device="cpu", threads=2) for kind in (False, True))
     image = photo(90, 121)
-    assert fast.plan()["input_dtype"] == "float32" and fast.prepare(image).planes.dtype == np.float32
+    assert fast.plan().input_dtype == "float32" and fast.prepare(image).planes.dtype == np.float32
     assert_same(fast.predict(image), plain.predict(image))
     np.testing.assert_allclose(fast.predict(image, "logits"), plain.predict(image, "logits"), atol=1e-3)
 
@@ -165,7 +162,7 @@ def test_one_channel(exports: Exports, photo) -> None:
 def test_tiles(exports: Exports, photo, shape: tuple) -> None:
     plain, fast = (Predictor(exports(kind, shape), device="cpu", batch=2) for kind in (False, True))
     image = photo(130, 201)
-    found, expected = (tiles.predict(predictor, image, tile=96, overlap=32) for predictor in (fast, plain))
+    found, expected = (tiling.predict(predictor, image, tile=96, overlap=32) for predictor in (fast, plain))
     assert_same(found, expected)
 
 
@@ -183,8 +180,8 @@ def test_openvino(exports: Exports, photo, shape: tuple) -> None:
 @pytest.mark.parametrize("shape", [OPEN, FIXED])
 def test_openvino_in_bf16(exports: Exports, photo, shape: tuple) -> None:
     pytest.importorskip("openvino")
-    if not machine.probe().has_bf16:
-        pytest.skip("this processor has no bf16")
+    if not hardware.probe().has_bf16:
+        pytest.skip("this CPU has no bf16")
     images = [photo(64, 96, number) for number in range(3)]
     expected = Predictor(exports(True, shape), backend="openvino", batch=2).predict(images, "logits")
     fast = Predictor(exports(True, shape), backend="openvino", precision="bf16", batch=2)
@@ -195,16 +192,16 @@ def test_openvino_in_bf16(exports: Exports, photo, shape: tuple) -> None:
 
 
 def test_constants_from_the_left_become_inputs_and_all_stays_as_it_was(exports: Exports) -> None:
-    """On any processor, in float32."""
+    """On any CPU, in float32."""
     pytest.importorskip("openvino")
-    core, file = openvino_backend.core(), str(exports(True, FIXED) / "model.pdmodel")
+    core, file = openvino_runtime.core(), exports(True, FIXED) / "model.pdmodel"
     answers = []
     for precision in ("fp32", "bf16"):
-        model, constants = openvino_backend.prepared_model(file, precision)
+        model, constants = openvino_runtime.prepared_model(file, precision)
         assert bool(constants) == (precision == "bf16")
         compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        backend = openvino_backend.OpenVinoBackend(compiled, constants)
-        answers += [each.run(pictures(2, 64, 96)) for each in (backend, backend.clone())]
+        runner = openvino_runtime.OpenVinoRunner(compiled, constants)
+        answers += [each.run(pictures(2, 64, 96)) for each in (runner, runner.clone())]
     assert len(constants) >= 2
     for answer in answers[1:]:
         np.testing.assert_allclose(answer, answers[0], atol=1e-4)
@@ -275,16 +272,16 @@ RUNTIMES = ("paddle", "openvino")
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Small pictures and few rounds; the backends of each time that something was measured."""
-    asked, in_turns = [], fastest._in_turns
+    """Small images and few rounds; the backends of each time that something was measured."""
+    asked, in_turns = [], autotune._in_turns
 
-    def counted(network: exported.Exported, options: Options, backends: Sequence[str]) -> dict[str, float]:
+    def counted(network: bundle.Bundle, options: Options, backends: Sequence[str]) -> dict[str, float]:
         asked.append(list(backends))
         return in_turns(network, options, backends)
 
-    monkeypatch.setattr(fastest, "_OPEN_SIZE", (64, 96))
-    monkeypatch.setattr(fastest, "_ROUNDS", 2)
-    monkeypatch.setattr(fastest, "_in_turns", counted)
+    monkeypatch.setattr(autotune, "_OPEN_SIZE", (64, 96))
+    monkeypatch.setattr(autotune, "_ROUNDS", 2)
+    monkeypatch.setattr(autotune, "_in_turns", counted)
     return asked
 
 
@@ -300,9 +297,9 @@ def test_auto_measures_once(copied: Path, measured: list, photo) -> None:
     pytest.importorskip("openvino")
     first = Predictor(copied, device="cpu", backend="auto", threads=1)
     assert measured == [sorted(RUNTIMES)]
-    (times,) = json.loads((copied / fastest.RECORD).read_text()).values()
+    (times,) = json.loads((copied / autotune.RECORD).read_text()).values()
     assert set(times) == set(RUNTIMES) and all(0 < time < 10_000 for time in times.values())
-    assert first.plan()["backend"] == min(times, key=times.get) and "ms" in first.plan()["notes"][0]
+    assert first.plan().backend == min(times, key=times.get) and "ms" in first.plan().notes[0]
     second = Predictor(copied, device="cpu", backend="auto", threads=1)
     assert len(measured) == 1 and second.plan() == first.plan()
     image = photo(64, 96)
@@ -312,15 +309,15 @@ def test_auto_measures_once(copied: Path, measured: list, photo) -> None:
 def test_a_runtime_that_breaks_is_not_taken(copied: Path, measured: list, monkeypatch) -> None:
     """Though it would be the first to be taken."""
     pytest.importorskip("onnxruntime")
-    here = machine.probe()
+    here = hardware.probe()
     without = {name: version for name, version in here.runtimes.items() if name != "openvino"}
-    monkeypatch.setattr(machine, "probe", lambda: dataclasses.replace(here, runtimes=without))
+    monkeypatch.setattr(hardware, "probe", lambda: dataclasses.replace(here, runtimes=without))
     (copied / "model.onnx").write_bytes(b"damaged")
     predictor = Predictor(copied, device="cpu", backend="auto", threads=1)
-    assert measured == [["onnxruntime", "paddle"]] and predictor.plan()["backend"] == "paddle"
-    notes = "\n".join(predictor.plan()["notes"])
-    assert " inf" not in notes and f"onnxruntime: failed when it was measured here; remove {fastest.RECORD}" in notes
-    (times,) = json.loads((copied / fastest.RECORD).read_text()).values()
+    assert measured == [["onnxruntime", "paddle"]] and predictor.plan().backend == "paddle"
+    notes = "\n".join(predictor.plan().notes)
+    assert " inf" not in notes and f"onnxruntime: failed when it was measured here; remove {autotune.RECORD}" in notes
+    (times,) = json.loads((copied / autotune.RECORD).read_text()).values()
     assert times["onnxruntime"] is None and times["paddle"] > 0
     (copied / "model.onnx").write_bytes(b"damaged in another way")
     Predictor(copied, device="cpu", backend="auto", threads=1)
@@ -339,8 +336,8 @@ def test_where_no_record_can_be_kept(copied: Path, tmp_path: Path, measured: lis
     pytest.importorskip("openvino")
     (tmp_path / "file").touch()
     predictor = Predictor(copied, device="cpu", backend="auto", threads=1, cache=tmp_path / "file")
-    assert len(measured) == 1 and " ms" in predictor.plan()["notes"][0]
-    assert not (copied / fastest.RECORD).exists()
+    assert len(measured) == 1 and " ms" in predictor.plan().notes[0]
+    assert not (copied / autotune.RECORD).exists()
 
 
 def test_what_cannot_be_is_not_measured(copied: Path, measured: list) -> None:
@@ -353,27 +350,27 @@ def test_what_cannot_be_is_not_measured(copied: Path, measured: list) -> None:
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"a": 5}', "\x00\xff"])
 def test_a_damaged_record_is_none(copied: Path, monkeypatch, content: str) -> None:
     times = {"openvino": 1.0, "paddle": 2.0}
-    monkeypatch.setattr(fastest, "_in_turns", lambda *arguments: dict(times))
-    (copied / fastest.RECORD).write_text(content, encoding="latin-1")
-    network, here = exported.read(copied), machine.probe()
-    assert fastest.recorded(network, Options(backend="auto"), here) == {}
-    assert fastest.measured(network, Options(backend="auto"), here, times) == times
-    assert fastest.recorded(network, Options(backend="auto"), here) == times
+    monkeypatch.setattr(autotune, "_in_turns", lambda *arguments: dict(times))
+    (copied / autotune.RECORD).write_text(content, encoding="latin-1")
+    network, here = bundle.read(copied), hardware.probe()
+    assert autotune.recorded(network, Options(backend="auto"), here) == {}
+    assert autotune.measured(network, Options(backend="auto"), here, times) == times
+    assert autotune.recorded(network, Options(backend="auto"), here) == times
 
 
 def test_a_record_is_of_one_network_and_one_way_to_run_it(copied: Path, monkeypatch) -> None:
     times = {"openvino": 1.0, "paddle": 2.0}
-    monkeypatch.setattr(fastest, "_in_turns", lambda *arguments: dict(times))
-    here, asked = machine.probe(), Options(backend="auto", threads=2)
+    monkeypatch.setattr(autotune, "_in_turns", lambda *arguments: dict(times))
+    here, asked = hardware.probe(), Options(backend="auto", threads=2)
 
-    def known(options: Options = asked, there: machine.Machine = here) -> bool:
-        return bool(fastest.recorded(exported.read(copied), options, there))
+    def known(options: Options = asked, there: hardware.Hardware = here) -> bool:
+        return bool(autotune.recorded(bundle.read(copied), options, there))
 
-    fastest.measured(exported.read(copied), asked, here, times)
+    autotune.measured(bundle.read(copied), asked, here, times)
     assert known() and known(dataclasses.replace(asked, gpu_memory_mb=5))
     for change in ({"threads": 1}, {"precision": "bf16"}, {"batch": 2}, {"sizes": [(32, 32)]}):
         assert not known(dataclasses.replace(asked, **change))
-    for change in ({"processor": "another"}, {"runtimes": {**here.runtimes, "paddle": "9.9"}}):
+    for change in ({"cpu_name": "another"}, {"runtimes": {**here.runtimes, "paddle": "9.9"}}):
         assert not known(there=dataclasses.replace(here, **change))
     assert not known(dataclasses.replace(asked, cache=copied / "elsewhere"))
     with (copied / "model.pdiparams").open("ab") as weights:
@@ -384,7 +381,7 @@ def test_a_record_is_of_one_network_and_one_way_to_run_it(copied: Path, monkeypa
 def test_tensorrt_is_tuned_in_the_graphs_own_order(exports: Exports) -> None:
     def shapes(shape: Sequence[int], **options: object) -> list[list[int]]:
         asked = Options(tensorrt=True, **options)
-        return plan.make(exported.read(exports(True, shape)), asked, GPU)["tensorrt"]["made_for"]["shapes"]
+        return planning.make(bundle.read(exports(True, shape)), asked, GPU).settings.tensorrt.made_for["shapes"]
 
     sizes = [(512, 1024), (256, 2048)]
     assert shapes(OPEN, batch=4, sizes=sizes) == [[1, 256, 1024, 3], [4, 512, 2048, 3]]
@@ -400,18 +397,18 @@ def script(name: str, *arguments: object) -> str:
 
 
 @pytest.fixture
-def picture(photo, tmp_path: Path) -> Path:
+def street(photo, tmp_path: Path) -> Path:
     import cv2
 
     cv2.imwrite(str(tmp_path / "street.png"), cv2.cvtColor(photo(57, 64), cv2.COLOR_RGB2BGR))
     return tmp_path / "street.png"
 
 
-def test_infer(exports: Exports, picture: Path, photo, tmp_path: Path) -> None:
+def test_infer(exports: Exports, street: Path, photo, tmp_path: Path) -> None:
     from PIL import Image
 
     options = ["--device", "cpu", "--threads", 1, "--save-dir", tmp_path / "out"]
-    said = script("infer.py", exports(True), picture, *options)
+    said = script("infer.py", exports(True), street, *options)
     assert any(name in said for name in CLASSES)
     with Image.open(tmp_path / "out" / "labels" / "street.png") as label:
         assert_same(np.array(label)[None], Predictor(exports(False), device="cpu").predict(photo(57, 64)))
@@ -424,13 +421,13 @@ def test_benchmark_against_a_plain_export(exports: Exports, tmp_path: Path) -> N
     assert [row["plan"]["input"] for row in rows] == ["pictures", "planes"]
 
 
-def test_serve(exports: Exports, picture: Path, photo) -> None:
+def test_serve(exports: Exports, street: Path, photo) -> None:
     with served(exports(True)) as url:
         import requests
 
         name = requests.get(f"{url}/v1/models", timeout=60).json()["models"][0]["name"]
         answer = requests.post(
-            f"{url}/v1/models/{name}/segment", data=picture.read_bytes(), headers={"Accept": "image/png"}, timeout=60
+            f"{url}/v1/models/{name}/segment", data=street.read_bytes(), headers={"Accept": "image/png"}, timeout=60
         )
         assert answer.ok, answer.text
         import io

@@ -1,4 +1,4 @@
-"""The script, as a user runs it: pictures, lists, videos, what is left out, and one line for what cannot be."""
+"""The script, as a user runs it: images, lists, videos, what is left out, and one line for what cannot be."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import errors
-import infer
 import numpy as np
 import pytest
-from predictor import Predictor
 
+from hrfamily_deploy import segmentation
+from hrfamily_deploy.predictor import Predictor
+from hrfamily_deploy.scripts import command_line
 from tests.deploy.conftest import CLASSES, COLORS, DEPLOY, Describe
+
+pytestmark = pytest.mark.line
 
 Photo = Callable[..., np.ndarray]
 ALLOWED = {"cv2", "google", "matplotlib", "numpy", "onnx", "onnxruntime", "openvino", "paddle", "paddle2onnx", "PIL"}
@@ -25,7 +27,7 @@ ALLOWED |= {"nncf", "ray", "requests", "tqdm", "tritonclient", "urllib3", "yaml"
 
 
 def run(*arguments: object) -> int:
-    return errors.run(lambda: infer.main(list(map(str, arguments))))
+    return command_line.main("infer", list(map(str, arguments)))
 
 
 def save(path: Path, image: np.ndarray) -> Path:
@@ -44,19 +46,19 @@ def label_of(path: Path) -> np.ndarray:
 
 @pytest.fixture
 def folder(photo: Photo, tmp_path: Path) -> Path:
-    """Four good pictures, one in a folder of its own and two of one stem, a truncated one, and a text."""
+    """Four good images, one in a folder of its own and two of one stem, a truncated one, and a text."""
     root = tmp_path / "in"
     for number, name in enumerate(["a.png", "b.png", "deep/a.png", "a.bmp"]):
         save(root / name, photo(40 + 8 * (number == 1), 60, number))
     (root / "half.jpg").write_bytes(cv2.imencode(".jpg", photo(90, 90))[1].tobytes()[:1500])
-    (root / "notes.md").write_text("no picture")
+    (root / "notes.md").write_text("no image")
     return root
 
 
-def test_a_folder_with_a_bad_picture(describe: Describe, folder: Path, tmp_path: Path, capsys) -> None:
-    exported, out = describe(), tmp_path / "out"
-    assert run(exported, folder, "--save-dir", out, "--device", "cpu", "--batch", 2) == 1
-    predictor = Predictor(exported, device="cpu")
+def test_a_folder_with_a_bad_image(describe: Describe, folder: Path, tmp_path: Path, capsys) -> None:
+    bundle, out = describe(), tmp_path / "out"
+    assert run(bundle, folder, "--save-dir", out, "--device", "cpu", "--batch", 2) == 1
+    predictor = Predictor(bundle, device="cpu")
     report = json.loads((out / "shares.json").read_text())
     assert [entry["name"] for entry in report["left_out"]] == ["half.jpg"]
     assert sorted(entry["name"] for entry in report["pictures"]) == ["a.bmp", "a.png.png", "b.png", "deep/a.png"]
@@ -69,16 +71,16 @@ def test_a_folder_with_a_bad_picture(describe: Describe, folder: Path, tmp_path:
     assert [entry["shares"].get(name, 0) for name in CLASSES] == pytest.approx(expected, abs=1e-6)
     assert sum(report["shares"].values()) == pytest.approx(1, abs=1e-5)
     said = capsys.readouterr()
-    assert "half.jpg: not a picture, or a damaged one" in said.err and "1 of 5 pictures were left out" in said.out
+    assert "half.jpg: not an image, or a damaged one" in said.err and "1 of 5 images were left out" in said.out
 
 
-def test_overlays_show_picture_and_colours(describe: Describe, photo: Photo, tmp_path: Path) -> None:
-    exported, picture = describe(), save(tmp_path / "wide.png", photo(32, 300))
-    assert run(exported, picture, "--save-dir", tmp_path, "--no-legend", "--opacity", 0.25) == 0
+def test_overlays_show_image_and_colours(describe: Describe, photo: Photo, tmp_path: Path) -> None:
+    bundle, picture = describe(), save(tmp_path / "wide.png", photo(32, 300))
+    assert run(bundle, picture, "--save-dir", tmp_path, "--no-legend", "--opacity", 0.25) == 0
     drawn = cv2.cvtColor(cv2.imread(str(tmp_path / "overlay" / "wide.png")), cv2.COLOR_BGR2RGB)
     colors = np.array(COLORS)[label_of(tmp_path / "labels" / "wide.png")]
     np.testing.assert_allclose(drawn, 0.75 * photo(32, 300) + 0.25 * colors, atol=1)
-    assert run(exported, picture, "--save-dir", tmp_path) == 0
+    assert run(bundle, picture, "--save-dir", tmp_path) == 0
     legend = cv2.imread(str(tmp_path / "overlay" / "wide.png"))[32:, :, ::-1]
     occurring = np.unique(colors.reshape(-1, 3), axis=0)
     assert legend.shape[1] == 300 and len(occurring) >= 3
@@ -93,16 +95,14 @@ def test_a_list_and_no_overlay(describe: Describe, folder: Path, tmp_path: Path)
 
 
 def test_by_tiles(describe: Describe, photo: Photo, tmp_path: Path) -> None:
-    exported, picture = describe(), save(tmp_path / "large.png", photo(256, 320))
-    assert run(exported, picture, "--save-dir", tmp_path, "--tile", 128, "--overlap", 32, "--batch", 2) == 0
-    whole = Predictor(exported, device="cpu").predict(picture)[0]
+    bundle, picture = describe(), save(tmp_path / "large.png", photo(256, 320))
+    assert run(bundle, picture, "--save-dir", tmp_path, "--tile", 128, "--overlap", 32, "--batch", 2) == 0
+    whole = Predictor(bundle, device="cpu").predict(picture)[0]
     assert (label_of(tmp_path / "labels" / "large.png") == whole).mean() >= 0.9999
 
 
-def test_pictures_that_need_tiles_are_said(
-    monkeypatch, describe: Describe, photo: Photo, tmp_path: Path, capsys
-) -> None:
-    monkeypatch.setattr(infer, "_MOST_PIXELS", 3000)
+def test_images_that_need_tiles_are_said(monkeypatch, describe: Describe, photo: Photo, tmp_path: Path, capsys) -> None:
+    monkeypatch.setattr(segmentation, "_MOST_PIXELS", 3000)
     save(tmp_path / "in" / "large.png", photo(64, 64))
     save(tmp_path / "in" / "small.png", photo(40, 40))
     assert run(describe(), tmp_path / "in", "--save-dir", tmp_path) == 1
@@ -138,7 +138,7 @@ def test_dry_run_prints_the_plan_and_runs_nothing(describe: Describe, tmp_path: 
 
 
 def test_every_flag_has_its_default_in_the_help() -> None:
-    for action in infer.parser()._actions:
+    for action in command_line.parser("infer")._actions:
         assert action.dest in ("help", "folder", "source") or "default: " in action.help, action.dest
 
 
@@ -146,12 +146,12 @@ def test_every_flag_has_its_default_in_the_help() -> None:
     ("arguments", "words"),
     [
         (["nowhere.png"], ["nowhere.png does not exist"]),
-        (["empty"], ["empty holds no picture"]),
-        (["bytes.bin"], ["bytes.bin is neither a picture"]),
+        (["empty"], ["empty holds no image"]),
+        (["bytes.bin"], ["bytes.bin is neither an image"]),
         (["false.mp4"], ["false.mp4", "not a video"]),
         (["absent.mp4"], ["absent.mp4 does not exist"]),
         (["97"], ["webcam 97"]),
-        (["false.png"], ["none of 1 pictures", "false.png: not a picture"]),
+        (["false.png"], ["none of 1 images", "false.png: not an image"]),
         ([], ["source is missing"]),
         (["good.png", "--device", "tpu"], ["no device 'tpu'", "auto, cpu, gpu or gpu:N"]),
         (["good.png", "--device", "gpu:7"], ["gpu:7"]),
@@ -163,7 +163,7 @@ def test_every_flag_has_its_default_in_the_help() -> None:
         (["good.png", "--tile", "100"], ["100", "multiple of 32"]),
         (["good.png", "--sizes", "5by5"], ["--sizes", "5by5"]),
         (["good.png", "--save-dir", "good.png"], ["good.png", "cannot be written"]),
-        (["good.mp4", "--tile", "128"], ["--tile 128 is for pictures"]),
+        (["good.mp4", "--tile", "128"], ["--tile 128 is for images"]),
         (["good.png", "--frames", "0"], ["--frames 0"]),
         (["good.png", "--colour"], ["--colour"]),
     ],
@@ -201,9 +201,13 @@ def test_it_stands_alone(describe: Describe, photo: Photo, tmp_path: Path) -> No
     assert (tmp_path / "out" / "overlay" / "street.png").is_file() and "results are in" in done.stdout
 
 
-@pytest.mark.parametrize("file", sorted(DEPLOY.glob("*.py")), ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file",
+    [file for file in sorted(DEPLOY.rglob("*.py")) if "serving" not in file.parts],
+    ids=lambda file: file.relative_to(DEPLOY).as_posix(),
+)
 def test_imports_are_what_an_export_needs(file: Path) -> None:
-    known = {neighbour.stem for neighbour in DEPLOY.iterdir()} | set(sys.stdlib_module_names)
+    known = {"hrfamily_deploy", *sys.stdlib_module_names}
     for node in ast.walk(ast.parse(file.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module] if isinstance(node, ast.ImportFrom) else []

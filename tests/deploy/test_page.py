@@ -10,12 +10,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import drawing
 import numpy as np
 import pytest
 from PIL import Image
-from predictor import Predictor
 
+from hrfamily_deploy.imaging import drawing
+from hrfamily_deploy.predictor import Predictor
 from tests.deploy.conftest import COLORS, describe_in
 from tests.deploy.served import held_upload, served
 
@@ -71,7 +71,7 @@ class Page:
         self.driver.execute_script(_SEND, how, base64.b64encode(path.read_bytes()).decode(), path.name, media_type)
 
     def wait_for(self, name: str) -> None:
-        """Until the picture of that name is segmented."""
+        """Until the image of that name is segmented."""
         self.wait(lambda: self.element("named").text.startswith(name) and self.element("times").is_displayed())
         self.frame()
 
@@ -111,14 +111,14 @@ class Page:
 
 
 @pytest.fixture(scope="module")
-def exported(graphs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(graphs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return describe_in(tmp_path_factory.mktemp("page"), graphs)()
 
 
 @pytest.fixture(scope="module")
-def url(exported: Path) -> Iterator[str]:
+def url(bundle: Path) -> Iterator[str]:
     limits = ["--max-pixels", MOST_PIXELS, "--max-uploads", 1]
-    with served(f"street={exported}", f"lane={exported}", *limits) as address:
+    with served(f"street={bundle}", f"lane={bundle}", *limits) as address:
         yield address
 
 
@@ -167,8 +167,8 @@ def picture(photo: Photo, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def predictor(exported: Path) -> Predictor:
-    return Predictor(exported, device="cpu")
+def predictor(bundle: Path) -> Predictor:
+    return Predictor(bundle, device="cpu")
 
 
 def colored(label: np.ndarray) -> np.ndarray:
@@ -176,7 +176,7 @@ def colored(label: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("how", ["choose", "drop", "paste"])
-def test_a_picture_is_drawn_under_its_classes(
+def test_an_image_is_drawn_under_its_classes(
     page: Page, picture: Path, photo: Photo, predictor: Predictor, how: str
 ) -> None:
     page.choose(picture) if how == "choose" else page.send(how, picture)
@@ -194,7 +194,7 @@ def test_a_picture_is_drawn_under_its_classes(
 
 
 def test_legend_and_times(page: Page, picture: Path, predictor: Predictor) -> None:
-    names = predictor.exported.class_names
+    names = predictor.bundle.class_names
     assert [name for name, _ in page.legend()] == list(names)
     page.choose(picture)
     page.wait_for("street.png")
@@ -212,7 +212,7 @@ def test_a_class_is_looked_at(page: Page, picture: Path, predictor: Predictor) -
     page.wait_for("street.png")
     page.set_opacity(100)
     label, everything = predictor.predict(picture)[0], page.pixels()
-    looked = predictor.exported.class_names.index(page.legend()[1][0])
+    looked = predictor.bundle.class_names.index(page.legend()[1][0])
 
     def is_alone() -> bool:
         page.frame()
@@ -238,7 +238,7 @@ def test_the_class_under_the_pointer(page: Page, picture: Path, predictor: Predi
     page.wait(lambda: page.element("where").is_displayed())
     name, _, place = page.element("where").text.partition(" · ")
     x, y = map(int, place.split(", "))
-    assert name == predictor.exported.class_names[predictor.predict(picture)[0][y, x]]
+    assert name == predictor.bundle.class_names[predictor.predict(picture)[0][y, x]]
 
 
 def test_zoom_and_the_original_by_keys(page: Page, picture: Path, photo: Photo) -> None:
@@ -295,7 +295,7 @@ def test_a_turned_photograph(page: Page, photo: Photo, predictor: Predictor, tmp
     np.testing.assert_array_equal(page.pixels(), colored(predictor.predict(path)[0]))
 
 
-def test_a_picture_that_the_browser_cannot_show(page: Page, photo: Photo, predictor: Predictor, tmp_path: Path) -> None:
+def test_an_image_that_the_browser_cannot_show(page: Page, photo: Photo, predictor: Predictor, tmp_path: Path) -> None:
     path = tmp_path / "aerial.tif"
     Image.fromarray(photo(HEIGHT, WIDTH)).save(path)
     page.choose(path)
@@ -304,15 +304,15 @@ def test_a_picture_that_the_browser_cannot_show(page: Page, photo: Photo, predic
     np.testing.assert_array_equal(page.pixels(), colored(predictor.predict(path)[0]))
 
 
-def test_what_is_no_picture(page: Page, picture: Path, tmp_path: Path) -> None:
+def test_what_is_no_image(page: Page, picture: Path, tmp_path: Path) -> None:
     notes, disguised = tmp_path / "notes.txt", tmp_path / "notes.png"
     for path in (notes, disguised):
-        path.write_text("no picture")
+        path.write_text("10 letters")
     page.send("drop", notes, "text/plain")
-    page.wait_for_message("notes.txt is not a picture")
+    page.wait_for_message("notes.txt is not an image")
     assert page.requests() == []
     page.choose(disguised)
-    page.wait_for_message("Not a picture:", "10 bytes")
+    page.wait_for_message("Not an image:", "10 bytes")
     assert page.element("empty").is_displayed() and not page.element("save-labels").is_enabled()
     page.choose(picture)
     page.wait_for("street.png")
@@ -342,10 +342,10 @@ def test_a_busy_server_is_asked_again(page: Page, picture: Path) -> None:
 
 
 def test_a_server_with_a_key_which_then_is_gone(
-    page: Page, driver: webdriver.Chrome, exported: Path, picture: Path
+    page: Page, driver: webdriver.Chrome, bundle: Path, picture: Path
 ) -> None:
     assert not page.element("key").is_displayed()
-    with served(f"street={exported}", key=SECRET) as url:
+    with served(f"street={bundle}", key=SECRET) as url:
         locked = Page(driver, url)
         locked.wait_for_message("asks for a key")
         locked.element("secret").send_keys("wrong", Keys.ENTER)

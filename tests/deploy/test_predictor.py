@@ -10,18 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
-import machine
 import numpy as np
 import paddle
 import pytest
-from errors import UserError
 from paddleseg.core import infer
-from predictor import Predictor
 
+from hrfamily_deploy.errors import UserError
+from hrfamily_deploy.predictor import Predictor
+from hrfamily_deploy.runtime import hardware
 from paddle_hrfamily.__main__ import run_command
 from tests import tiny
 from tests.deploy.conftest import CLASSES, DEPLOY, NORMALIZE, Describe, Tiny
 from tests.deploy.test_preprocess import CHAINS, theirs
+
+pytestmark = pytest.mark.line
 
 LONG = CHAINS["long and pad"]
 
@@ -66,7 +68,7 @@ def test_labels_of_a_resized_graph_with_argmax_are_the_nearest(network, describe
     chain = CHAINS["resize"]
     image = photo(90, 121)
     predictor = Predictor(describe("argmax", transforms=chain), device="cpu")
-    assert "nearest" in " ".join(predictor.plan()["notes"])
+    assert "nearest" in " ".join(predictor.plan().notes)
     small = theirs(chain, image)
     with paddle.no_grad():
         label = infer.inference(network, paddle.to_tensor(small["img"][None])).argmax(axis=1, keepdim=True)
@@ -95,12 +97,12 @@ def test_batches_of_several_sizes_come_in_order(describe: Describe, photo) -> No
 def test_a_graph_of_fixed_shape_is_filled_up(describe: Describe, photo) -> None:
     images = [photo(64, 96, number) for number in range(3)]
     fixed = Predictor(describe("fixed"), device="cpu")
-    assert fixed.plan()["batch"] == 2
+    assert fixed.plan().batch == 2
     assert (fixed.predict(images) == Predictor(describe(), device="cpu").predict(images)).mean() >= 0.9999
     with pytest.raises(UserError, match="60x96.*64x96"):
         fixed.predict(photo(60, 96))
     with pytest.raises(UserError, match="batch 3"):
-        Predictor(fixed.exported.folder, device="cpu", batch=3)
+        Predictor(fixed.bundle.folder, device="cpu", batch=3)
 
 
 def test_four_threads_with_a_clone_each(describe: Describe, photo) -> None:
@@ -124,8 +126,8 @@ def test_four_threads_share_one_by_turns(describe: Describe, photo) -> None:
 
 
 def test_bf16_agrees_where_there_is_bf16(describe: Describe, photo) -> None:
-    if not machine.probe().has_bf16:
-        pytest.skip("this processor has no bf16")
+    if not hardware.probe().has_bf16:
+        pytest.skip("this CPU has no bf16")
     folder, image = describe(), photo(64, 96)
     predictor = Predictor(folder, device="cpu", precision="bf16")
     predictor.warm_up(64, 96)
@@ -141,8 +143,8 @@ def test_a_program_as_paddle_3_writes_it(network, describe: Describe, photo) -> 
     twin.eval()
     paddle.jit.save(twin, str(folder / "model"), [paddle.static.InputSpec([-1, 3, -1, -1], "float32", name="x")])
     predictor = Predictor(folder, device="cpu")
-    assert predictor.plan()["model"].endswith("model.json")
-    assert predictor.plan()["onednn"] is not paddle.__version__.startswith("3.3.")
+    assert predictor.plan().model.name == "model.json"
+    assert predictor.plan().settings.onednn is not paddle.__version__.startswith("3.3.")
     assert agree(predictor.predict(image)[0], evaluated(network, [NORMALIZE], image)[0])
 
 
@@ -157,7 +159,7 @@ def test_openvino_gives_the_same_map(describe: Describe, photo) -> None:
 def test_signals_are_handled_after_openvino_predictors_have_come_and_gone(describe: Describe) -> None:
     pytest.importorskip("openvino")
     code = (
-        "import signal, sys, threading\nfrom predictor import Predictor\n"
+        "import signal, sys, threading\nfrom hrfamily_deploy import Predictor\n"
         "def load(): return Predictor(sys.argv[1], backend='openvino')\n"
         "loaded = [load(), load()]\ndel loaded[0], loaded[0]\n"
         "loaded = [load()]\nlast = threading.Thread(target=loaded.clear)\nlast.start()\nlast.join()\n"
@@ -224,16 +226,14 @@ def test_no_folder_at_all(tmp_path: Path) -> None:
         Predictor(tmp_path / "absent")
 
 
-@pytest.mark.parametrize(
-    "picture", [b"", b"no picture", np.zeros((4, 5, 2), np.uint8), np.zeros((4, 5, 3)), "absent.png"]
-)
-def test_what_is_no_picture(describe: Describe, picture: object) -> None:
+@pytest.mark.parametrize("image", [b"", b"no image", np.zeros((4, 5, 2), np.uint8), np.zeros((4, 5, 3)), "absent.png"])
+def test_what_is_no_image(describe: Describe, image: object) -> None:
     with pytest.raises(UserError):
-        Predictor(describe(), device="cpu").predict(picture)
+        Predictor(describe(), device="cpu").predict(image)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tiff"])
-def test_a_truncated_picture(describe: Describe, photo, suffix: str) -> None:
+def test_a_truncated_image(describe: Describe, photo, suffix: str) -> None:
     predictor = Predictor(describe(), device="cpu")
     data = cv2.imencode(suffix, photo(80, 90))[1].tobytes()
     assert predictor.predict(data).shape == (1, 80, 90)
@@ -248,6 +248,6 @@ def test_a_real_export(tmp_path: Path, photo: Callable) -> None:
     assert run_command("export", arguments, prog="hrfamily export") == 0
     predictor = Predictor(folder, device="cpu")
     assert predictor.predict(photo(40, 48)).shape == (1, 40, 48)
-    assert predictor.exported.class_names == ("sky", "road", "car") and len(predictor.exported.class_colors) == 3
+    assert predictor.bundle.class_names == ("sky", "road", "car") and len(predictor.bundle.class_colors) == 3
     moved = shutil.move(folder, tmp_path / "elsewhere")  # which needs nothing but itself
     assert Predictor(moved, device="cpu").predict(photo(40, 48)).shape == (1, 40, 48)

@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import paddle
 import pytest
-from errors import UserError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paddleseg import transforms as host
 from paddleseg.core import infer
-from postprocess import best_of, labels_back, planes_back
-from preprocess import Pipeline, Step
 
+from hrfamily_deploy.errors import UserError
+from hrfamily_deploy.imaging.postprocess import best_of, labels_back, planes_back
+from hrfamily_deploy.imaging.preprocess import Pipeline, Step
 from tests.deploy.conftest import NORMALIZE
 
 CHAINS = {

@@ -7,29 +7,30 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
-import errors
-import exported
 import numpy as np
-import openvino_backend
 import paddle
 import pytest
-from errors import UserError
-from predictor import Predictor
 
-from paddle_hrfamily.host.exporting import static_graph
+from hrfamily_deploy import bundle
+from hrfamily_deploy.errors import UserError
+from hrfamily_deploy.predictor import Predictor
+from hrfamily_deploy.runtime.backends import openvino_runtime
+from hrfamily_deploy.scripts import command_line
+from paddle_hrfamily.export import static_graph
 from tests.deploy.conftest import NORMALIZE, Describe, Tiny
 
 if not all(importlib.util.find_spec(name) for name in ("openvino", "nncf")):
     pytest.skip("needs openvino and nncf", allow_module_level=True)
 
 import nncf
-import quantize
+
+from hrfamily_deploy.convert import quantization
 
 SIZE = (64, 96)
-TOLD = "of pixels have the label that the network itself gives, on 6 pictures"
+TOLD = "of pixels have the label that the network itself gives, on 6 images"
 
 
-class Pictures(paddle.nn.Layer):
+class Images(paddle.nn.Layer):
     """(N, H, W, 3) uint8 -> logits."""
 
     def __init__(self, network: paddle.nn.Layer) -> None:
@@ -53,7 +54,7 @@ def street(photo, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(capsys) -> Callable[[Sequence[object]], tuple[int, str, str]]:
     def call(*arguments: object) -> tuple[int, str, str]:
-        status = errors.run(lambda: quantize.main(list(map(str, arguments))))
+        status = command_line.main("quantize", list(map(str, arguments)))
         said = capsys.readouterr()
         return status, said.out, said.err
 
@@ -62,7 +63,7 @@ def run(capsys) -> Callable[[Sequence[object]], tuple[int, str, str]]:
 
 def precisions_of_convolutions(folder: Path) -> list[str]:
     """As the compiled graph runs them."""
-    compiled = openvino_backend.core().compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_runtime.core().compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     info = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     return [str(node["runtimePrecision"].value) for node in info if node["layerType"].value == "Convolution"]
 
@@ -77,7 +78,7 @@ def test_integers_inside_and_the_same_labels(describe: Describe, street, photo, 
     assert sorted(file.name for file in target.parent.iterdir()) == ["int8"]
     assert sorted(file.name for file in target.iterdir()) == ["deploy.yaml", "model.bin", "model.xml"]
     assert {"i8", "u8"} & set(precisions_of_convolutions(target))
-    before, after = exported.read(folder), exported.read(target)
+    before, after = bundle.read(folder), bundle.read(target)
     for name in ("transforms", "input_shape", "output", "class_names", "class_colors"):
         assert getattr(after, name) == getattr(before, name)
     others = [photo(*SIZE, number) for number in (20, 21)]  # not those that gave the ranges
@@ -85,10 +86,10 @@ def test_integers_inside_and_the_same_labels(describe: Describe, street, photo, 
     assert len(np.unique(expected)) == 5 and (found == expected).mean() > 0.95
 
 
-def test_pictures_of_bytes(describe: Describe, network, street, tmp_path: Path, run) -> None:
+def test_images_of_bytes(describe: Describe, network, street, tmp_path: Path, run) -> None:
     folder = describe("none", input_layout="NHWC", input_dtype="uint8", transforms=[])
     spec = [paddle.static.InputSpec([-1, -1, -1, 3], "uint8", name="x")]
-    reader = Pictures(network)
+    reader = Images(network)
     reader.eval()
     static_graph.write(reader, spec, folder / "model")
     assert run(folder, street, "--save-dir", tmp_path / "int8")[0] == 0
@@ -97,17 +98,17 @@ def test_pictures_of_bytes(describe: Describe, network, street, tmp_path: Path, 
     assert made.prepare(np.zeros((*SIZE, 3), np.uint8)).planes.dtype == np.uint8
 
 
-def test_pictures_are_taken_evenly(describe: Describe, street, tmp_path: Path, monkeypatch) -> None:
+def test_images_are_taken_evenly(describe: Describe, street, tmp_path: Path, monkeypatch) -> None:
     seen = []
     prepare = Predictor.prepare
     monkeypatch.setattr(Predictor, "prepare", lambda self, image: seen.append(image.name) or prepare(self, image))
-    _, frames = quantize.quantize(describe("none"), street, tmp_path / "int8", frames=3)
+    _, frames = quantization.quantize(describe("none"), street, tmp_path / "int8", frames=3)
     assert frames == 3 and seen == ["0.png", "2.png", "4.png"]
 
 
 def test_too_few_equal_labels_leave_nothing(describe: Describe, street, tmp_path: Path, monkeypatch, run) -> None:
     folder = describe("none")
-    monkeypatch.setattr(nncf, "quantize", lambda graph, *_, **__: openvino_backend.core().read_model(blank(tmp_path)))
+    monkeypatch.setattr(nncf, "quantize", lambda graph, *_, **__: openvino_runtime.core().read_model(blank(tmp_path)))
     status, _, err = run(folder, street, "--save-dir", tmp_path / "new" / "int8", "--least", "0.9")
     assert status == 2 and err.count("\n") == 1 and "of pixels keep their label, and --least is 0.9" in err
     assert list((tmp_path / "new").iterdir()) == []
@@ -126,7 +127,7 @@ def test_it_is_for_openvino_alone(describe: Describe, street, tmp_path: Path, ru
     run(describe("none"), street, "--save-dir", tmp_path / "int8")
     with pytest.raises(UserError, match=r"backend paddle: model\.xml is for openvino alone"):
         Predictor(tmp_path / "int8", "cpu")
-    assert Predictor(tmp_path / "int8", "cpu", backend="auto").plan()["backend"] == "openvino"
+    assert Predictor(tmp_path / "int8", "cpu", backend="auto").plan().backend == "openvino"
     status, _, err = run(tmp_path / "int8", street, "--save-dir", tmp_path / "again")
     assert status == 2 and "quantised already" in err
 

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import errors
 import numpy as np
 import pytest
-import ray_app
 import requests
-from predictor import Predictor
 
+from hrfamily_deploy.errors import UserError
+from hrfamily_deploy.predictor import Predictor
+from hrfamily_deploy.scripts import command_line, ray_app
 from tests.deploy.conftest import Describe, describe_in
 from tests.deploy.http_tools import decoded, encoded
 from tests.deploy.server_process import PATIENCE, Server, children, started, until
@@ -40,7 +40,7 @@ def folder(graphs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
-    """Two replicas of one thread each, which to Ray are no more than a part of a processor."""
+    """Two replicas of one thread each, which to Ray are no more than a part of a CPU."""
     scale = ("--replicas", 2, "--threads", 1, "--cpus", 0.1, "--max-ongoing", IN_HAND, "--sizes", "64x64")
     batches = ("--max-batch", BATCH, "--max-wait-ms", 50, "--max-queue", 2 * WAITING)
     patience = ("--timeout", PATIENCE, "--drain-seconds", PATIENCE)
@@ -70,7 +70,7 @@ def replicas() -> list[int]:
 
 
 class Load:
-    """Clients that send one picture after the other, without a further attempt, until the end.
+    """Clients that send one image after the other, without a further attempt, until the end.
 
     Attributes:
         answers: how many there were of each kind: "equal", or what else came.
@@ -78,12 +78,12 @@ class Load:
 
     def __init__(self, server: Server, pictures: list[tuple[bytes, np.ndarray]], clients: int = 6) -> None:
         self.answers: Counter[str] = Counter()
-        self._server, self._pictures = server, pictures
+        self._server, self._images = server, pictures
         self._is_over = threading.Event()
         self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(clients)]
 
     def _send(self, start: int) -> None:
-        for data, label in itertools.islice(itertools.cycle(self._pictures), start, None):
+        for data, label in itertools.islice(itertools.cycle(self._images), start, None):
             if self._is_over.is_set():
                 return
             try:
@@ -126,7 +126,7 @@ def test_label_maps_are_the_predictor_s(server: Server, pictures: list[tuple[byt
         assert stages == ["queue", "decode", "prepare", "wait", "run", "answer", "encode"]
 
 
-def test_pictures_of_one_size_share_batches(server: Server, photo: Photo) -> None:
+def test_images_of_one_size_share_batches(server: Server, photo: Photo) -> None:
     data = encoded(photo(48, 48))
     with ThreadPoolExecutor(12) as pool:
         timings = [response.headers["Server-Timing"] for response in pool.map(lambda _: post(server, data), range(12))]
@@ -201,7 +201,7 @@ def in_hand(server: Server) -> float:
     ],
 )
 def test_bad_arguments_are_one_line_and_status_2(capsys, arguments: list[object], words: list[str]) -> None:
-    assert errors.run(lambda: ray_app.main(["folder", *map(str, arguments)])) == 2
+    assert command_line.main("ray", ["folder", *map(str, arguments)]) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ") and err.count("\n") == 1 and all(word in err for word in words), err
 
@@ -219,28 +219,32 @@ def test_bad_arguments_are_one_line_and_status_2(capsys, arguments: list[object]
     ],
 )
 def test_processor_cores_are_shared(folder: Path, flags: list[str], processors: list[float], cpus: float) -> None:
-    assert ray_app._scale(ray_app.parser().parse_args(["folder", *flags]), 1, processors).cpus == cpus
+    assert ray_app._scale(command_line.parser("ray").parse_args(["folder", *flags]), 1, processors).cpus == cpus
 
 
 def test_more_than_there_is_would_wait_forever(folder: Path) -> None:
-    args = ray_app.parser().parse_args(["folder", "--threads", "2", "--replicas", "2"])
-    with pytest.raises(errors.UserError, match="2 replicas .* more than the 3"):
+    args = command_line.parser("ray").parse_args(["folder", "--threads", "2", "--replicas", "2"])
+    with pytest.raises(UserError, match="2 replicas .* more than the 3"):
         ray_app._scale(args, 1, [3])
 
 
-def test_the_reason_is_found_in_ray_s_words() -> None:
+def test_the_reason_is_found_in_ray_s_words(folder: Path) -> None:
     said = "The deployment failed to start 3 times in a row. Error:\nray::Replica\nerrors.UserError: a: no such file\n"
-    assert ray_app._last_word(said + "Retrying") == "a: no such file"
-    assert ray_app._last_word("x" * 400 + "\nout of memory") == ("x" * 286) + " out of memory"
+    from hrfamily_deploy.serving import cluster
+
+    assert cluster._last_word(said + "Retrying") == "a: no such file"
+    assert cluster._last_word("x" * 400 + "\nout of memory") == ("x" * 286) + " out of memory"
 
 
 def test_a_missing_library_is_named(describe: Describe, monkeypatch, capsys) -> None:
+    for name in [name for name in sys.modules if name.startswith("hrfamily_deploy.serving")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert errors.run(lambda: ray_app.main([str(describe())])) == 2
+    assert command_line.main("ray", [str(describe())]) == 2
     err = capsys.readouterr().err
     assert "pip install 'paddle_hrfamily[ray]'" in err and err.count("\n") == 1
 
 
 def test_every_flag_has_its_default_in_the_help() -> None:
-    for action in ray_app.parser()._actions:
+    for action in command_line.parser("ray")._actions:
         assert action.dest in ("help", "folders") or "default: " in action.help, action.dest

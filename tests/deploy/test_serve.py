@@ -14,14 +14,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import errors
-import exported
 import numpy as np
 import pytest
 import requests
-import serve
-from predictor import Predictor
 
+from hrfamily_deploy import bundle
+from hrfamily_deploy.errors import UserError
+from hrfamily_deploy.predictor import Predictor
+from hrfamily_deploy.scripts import command_line
+from hrfamily_deploy.serving import process, settings
 from tests.deploy.conftest import DEPLOY, NORMALIZE, Describe, describe_in
 from tests.deploy.http_tools import decoded, encoded
 from tests.deploy.malformed import BODY_SECONDS, attack
@@ -33,7 +34,7 @@ SMALL = ("--threads", 1, "--sizes", "64x64", "--max-batch", 4)
 
 
 def run(*arguments: object) -> int:
-    return errors.run(lambda: serve.main(list(map(str, arguments))))
+    return command_line.main("serve", list(map(str, arguments)))
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +236,7 @@ def test_an_address_that_is_taken(folder: Path, capsys) -> None:
 
 
 def test_a_missing_library_is_named(describe: Describe, monkeypatch, capsys) -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] == "serving"]:
+    for name in [name for name in sys.modules if name.startswith("hrfamily_deploy.serving")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.setitem(sys.modules, "fastapi", None)
@@ -245,10 +246,10 @@ def test_a_missing_library_is_named(describe: Describe, monkeypatch, capsys) -> 
 
 
 def test_names(tmp_path: Path) -> None:
-    assert serve.named(["a=x", str(tmp_path / "b.1")]) == {"a": Path("x").resolve(), "b.1": tmp_path / "b.1"}
+    assert settings.named(["a=x", str(tmp_path / "b.1")]) == {"a": Path("x").resolve(), "b.1": tmp_path / "b.1"}
     (tmp_path / "c=d").mkdir()
-    with pytest.raises(errors.UserError, match="'c=d' is no name"):
-        serve.named([str(tmp_path / "c=d")])
+    with pytest.raises(UserError, match="'c=d' is no name"):
+        settings.named([str(tmp_path / "c=d")])
 
 
 @pytest.mark.parametrize(
@@ -260,17 +261,19 @@ def test_names(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_warmed_up_with(describe: Describe, changes: dict, size: tuple[int, int]) -> None:
-    assert serve._size_of(exported.read(describe(**changes))) == size
+    assert process.warm_up_size(bundle.read(describe(**changes))) == size
 
 
 def test_every_flag_has_its_default_in_the_help() -> None:
-    for action in serve.parser()._actions:
+    for action in command_line.parser("serve")._actions:
         assert action.dest in ("help", "folders") or "default: " in action.help, action.dest
 
 
-@pytest.mark.parametrize("file", sorted(DEPLOY.glob("serving/*.py")), ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file", sorted(DEPLOY.glob("hrfamily_deploy/serving/**/*.py")), ids=lambda file: f"{file.parent.name}/{file.name}"
+)
 def test_the_room_imports_neighbours_and_the_server_s_libraries(file: Path) -> None:
-    known = {neighbour.stem for neighbour in DEPLOY.glob("*.py")} | {"serving"} | set(sys.stdlib_module_names)
+    known = {"hrfamily_deploy", *sys.stdlib_module_names}
     for node in ast.walk(ast.parse(file.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module] if isinstance(node, ast.ImportFrom) else []

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from serving.batching import Batcher
+from hrfamily_deploy.serving.batching import Batcher
 
 SOON, NEVER = 5.0, 1000.0
 
@@ -127,7 +127,7 @@ def test_it_does_not_wait_for_longer_than_it_may(thread: ThreadPoolExecutor) -> 
 def test_what_was_coming_and_failed_is_not_waited_for(thread: ThreadPoolExecutor) -> None:
     async def broken() -> Item:
         await asyncio.sleep(0.05)
-        raise ValueError("no picture")
+        raise ValueError("no image")
 
     async def scenario() -> None:
         network = Network(threading.Semaphore(9))
@@ -135,7 +135,7 @@ def test_what_was_coming_and_failed_is_not_waited_for(thread: ThreadPoolExecutor
         failing = asyncio.create_task(batcher(broken()))
         await asyncio.sleep(0)
         assert await batcher(ready(Item("a"))) == (Item("a"), "A")
-        with pytest.raises(ValueError, match="no picture"):
+        with pytest.raises(ValueError, match="no image"):
             await failing
         await batcher.close()
 

@@ -15,20 +15,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from errors import UserError
+
+from hrfamily_deploy.errors import UserError
 
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
 
-import drawing
 from PIL import Image
-from predictor import Predictor
-from serving import encoding
-from serving.engine import Answer, Description, Job
-from serving.local import LocalEngine
-from serving.metrics import Metrics
-from serving.refusals import Refusal
 
+from hrfamily_deploy.imaging import drawing
+from hrfamily_deploy.predictor import Predictor
+from hrfamily_deploy.serving.engine import Description, SegmentRequest, SegmentResponse
+from hrfamily_deploy.serving.local import LocalEngine
+from hrfamily_deploy.serving.metrics import Metrics
+from hrfamily_deploy.serving.outputs import OUTPUTS, Segmented, summary
+from hrfamily_deploy.serving.refusals import Refusal
+from hrfamily_deploy.serving.settings import ModelSettings
 from tests.deploy.conftest import CHAINS_THAT_RESIZE, CLASSES, COLORS, NORMALIZE, Describe, describe_in
 from tests.deploy.http_tools import MEDIA_TYPES, decoded, encoded
 
@@ -54,19 +56,17 @@ class Hosted:
         self.metrics, self.folder = Counted(), folder
         self._loop, self._pool = asyncio.new_event_loop(), ThreadPoolExecutor(2)
         load = partial(Predictor, folder, device="cpu", threads=1, batch=batch)
-        self.engine = LocalEngine(
-            "street", load, sizes=[], pixels=pixels, seconds=0.2, pool=self._pool, metrics=self.metrics
-        )
+        self.engine = LocalEngine(ModelSettings("street", load, (), pixels, 0.2), self._pool, self.metrics)
 
     def run(self, scenario: Awaitable[Any]) -> Any:
         return self._loop.run_until_complete(asyncio.wait_for(scenario, SECONDS))
 
-    def segment(self, data: bytes, *options: Any) -> Answer:
-        return self.run(self.engine.segment(Job(data, *options)))
+    def segment(self, data: bytes, *options: Any) -> SegmentResponse:
+        return self.run(self.engine.segment(SegmentRequest(data, *options)))
 
-    def segment_all(self, pictures: Sequence[bytes]) -> list[Answer]:
-        async def scenario() -> list[Answer]:
-            return await asyncio.gather(*(self.engine.segment(Job(data)) for data in pictures))
+    def segment_all(self, pictures: Sequence[bytes]) -> list[SegmentResponse]:
+        async def scenario() -> list[SegmentResponse]:
+            return await asyncio.gather(*(self.engine.segment(SegmentRequest(data)) for data in pictures))
 
         self.metrics.batches.clear()
         return self.run(scenario())
@@ -117,7 +117,7 @@ def test_overlays(street: Hosted, photo: Photo) -> None:
     assert jpeg.content[:2] == b"\xff\xd8" and decoded(jpeg.content).shape == image.shape
 
 
-def _check_json(answer: Answer, label: np.ndarray) -> None:
+def _check_json(answer: SegmentResponse, label: np.ndarray) -> None:
     content = json.loads(answer.content)
     assert content["model"] == "street" and (content["height"], content["width"]) == label.shape
     runs = np.array(content["runs"])
@@ -142,7 +142,7 @@ def test_cancelled_jobs_are_not_run(street: Hosted, photo: Photo) -> None:
     data = encoded(photo(400, 400))
 
     async def scenario() -> None:
-        jobs = [asyncio.ensure_future(street.engine.segment(Job(data))) for _ in range(30)]
+        jobs = [asyncio.ensure_future(street.engine.segment(SegmentRequest(data))) for _ in range(30)]
         await asyncio.wait(jobs[:1])
         for job in jobs[12:]:  # more than are prepared ahead of the network
             job.cancel()
@@ -155,7 +155,7 @@ def test_cancelled_jobs_are_not_run(street: Hosted, photo: Photo) -> None:
 
 
 def test_a_process_that_dies_is_replaced(street: Hosted, photo: Photo) -> None:
-    data, first = encoded(photo(40, 60)), street.engine._process.pid
+    data, first = encoded(photo(40, 60)), street.engine.network.pid
     before = street.segment(data)
     os.kill(first, signal.SIGTERM)  # which may come to all processes of a service at a time, and ends none of these
     assert street.segment(data).content == before.content
@@ -164,7 +164,7 @@ def test_a_process_that_dies_is_replaced(street: Hosted, photo: Photo) -> None:
         street.segment(data)
     assert (caught.value.status, caught.value.reason) == (503, "network_died")
     assert street.segment(data).content == before.content
-    assert street.engine._process.pid != first
+    assert street.engine.network.pid != first
 
 
 def test_graphs_that_end_in_logits_and_resize(describe: Describe, photo: Photo) -> None:
@@ -174,7 +174,7 @@ def test_graphs_that_end_in_logits_and_resize(describe: Describe, photo: Photo) 
         np.testing.assert_array_equal(decoded(hosted.segment(data).content), predictor_of(folder).predict(data)[0])
 
 
-def test_batches_of_large_pictures_are_smaller(describe: Describe, photo: Photo) -> None:
+def test_batches_of_large_images_are_smaller(describe: Describe, photo: Photo) -> None:
     with Hosted(describe(), pixels=2 * 64 * 64 + 5) as hosted:
         hosted.segment_all([encoded(photo(64, 64, number)) for number in range(6)])
         assert max(hosted.metrics.batches) == 2
@@ -188,7 +188,7 @@ def test_a_fixed_batch_is_filled(describe: Describe, photo: Photo) -> None:
             hosted.segment(encoded(photo(64, 64)))
 
 
-def test_bad_pictures_are_said_without_a_path(describe: Describe, photo: Photo) -> None:
+def test_bad_images_are_said_without_a_path(describe: Describe, photo: Photo) -> None:
     folder = describe(transforms=[{"type": "Padding", "target_size": [64, 64]}, NORMALIZE])
     jpeg = encoded(photo(60, 60), "JPEG")
     with Hosted(folder) as hosted:
@@ -206,19 +206,23 @@ def test_models_that_cannot_be_loaded(describe: Describe) -> None:
         pass
 
 
+def encode(output: str, label: np.ndarray, model: Description, **milliseconds: float) -> bytes:
+    return OUTPUTS[output].encode(Segmented(label, None, model, SegmentRequest(b"", output), milliseconds))
+
+
 def test_more_classes_than_a_palette_has() -> None:
     names = tuple(f"class {index}" for index in range(300))
     model = Description("street", names, ((0, 0, 0),) * 300, (-1, 3, -1, -1), "paddle", "fp32", "cpu", 1)
-    label = np.arange(12, dtype=np.uint8).reshape(3, 4)  # such a picture may lack the classes above 255
+    label = np.arange(12, dtype=np.uint8).reshape(3, 4)  # such an image may lack the classes above 255
     for given in (label, label.astype(np.uint16) * 25):
-        np.testing.assert_array_equal(decoded(encoding.labels(given, model)), given)
+        np.testing.assert_array_equal(decoded(encode("labels", given, model)), given)
 
 
 def test_runs_across_the_pieces_that_they_are_written_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoding, "_RUNS_AT_A_TIME", 3)
+    monkeypatch.setattr(summary, "_RUNS_AT_A_TIME", 3)
     model = Description("street", CLASSES, tuple(map(tuple, COLORS)), (-1, 3, -1, -1), "paddle", "fp32", "cpu", 1)
     for seed in range(5):
         label = np.random.default_rng(seed).integers(0, 3, (5, 7)).astype(np.uint8)
-        _check_json(Answer(encoding.summary(label, model, {"run": 1.0}), "application/json", {}), label)
+        _check_json(SegmentResponse(encode("json", label, model, run=1.0), "application/json", {}), label)
     flat = np.full((4, 4), 2, np.uint8)
-    assert json.loads(encoding.summary(flat, model, {}))["runs"] == [[2, 16]]
+    assert json.loads(encode("json", flat, model))["runs"] == [[2, 16]]

@@ -16,19 +16,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-from errors import UserError
+
+from hrfamily_deploy.errors import UserError
 
 uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi_offline")
 pytest.importorskip("prometheus_client")
 
-from serving import application, protocol
-from serving.engine import Answer, Description, Job
-from serving.limits import Limits
-from serving.metrics import Metrics
-from serving.protocol import Protocol
-from serving.refusals import Refusal
-
+from hrfamily_deploy.serving import application, protocol
+from hrfamily_deploy.serving.engine import Description, SegmentRequest, SegmentResponse
+from hrfamily_deploy.serving.limits import Limits
+from hrfamily_deploy.serving.metrics import Metrics
+from hrfamily_deploy.serving.protocol import Protocol
+from hrfamily_deploy.serving.refusals import Refusal
 from tests.deploy.http_tools import MEDIA_TYPES, answer, connected, encoded, head, png_of_size
 
 PATH = "/v1/models/street/segment"
@@ -44,7 +44,7 @@ class Scripted:
     may_answer: bool = True
     raises: Exception | None = None
     may_start: threading.Event = field(default_factory=threading.Event)
-    jobs: list[Job] = field(default_factory=list)
+    jobs: list[SegmentRequest] = field(default_factory=list)
     cancelled: int = 0
     closed: bool = False
 
@@ -54,7 +54,7 @@ class Scripted:
         colors = ((1, 2, 3), (4, 5, 6))
         return Description(self.name, ("road", "car"), colors, (-1, 3, -1, -1), "paddle", "fp32", "cpu", 4)
 
-    async def segment(self, job: Job) -> Answer:
+    async def segment(self, job: SegmentRequest) -> SegmentResponse:
         self.jobs.append(job)
         try:
             while not self.may_answer:
@@ -64,7 +64,7 @@ class Scripted:
             raise
         if self.raises:
             raise self.raises
-        return Answer(b"answer", job.media_type, {"decode": 1.234, "run": 5.0})
+        return SegmentResponse(b"answer", job.media_type, {"decode": 1.234, "run": 5.0})
 
     async def close(self) -> None:
         self.closed = True

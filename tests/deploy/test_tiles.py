@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tiles
-from errors import UserError
 from hypothesis import given
 from hypothesis import strategies as st
-from predictor import Predictor
 
+from hrfamily_deploy import tiling
+from hrfamily_deploy.errors import UserError
+from hrfamily_deploy.predictor import Predictor
 from tests.deploy.conftest import CHAINS_THAT_RESIZE, REACH, Describe
 
 
@@ -20,9 +20,9 @@ def test_no_seam(describe: Describe, photo, graph: str, size: tuple[int, int]) -
     image = photo(*size)
     whole = predictor.predict(image)[0]
     assert 2 * REACH <= 32
-    label = tiles.predict(predictor, image, tile=96, overlap=32)
+    label = tiling.predict(predictor, image, tile=96, overlap=32)
     assert label.dtype == np.uint8 and (label == whole).mean() >= 0.9999
-    without = tiles.predict(predictor, image, tile=96, overlap=0)
+    without = tiling.predict(predictor, image, tile=96, overlap=0)
     assert max(size) <= 96 or (without != whole).sum() > (label != whole).sum()  # this comparison sees seams
 
 
@@ -30,8 +30,8 @@ def test_no_seam(describe: Describe, photo, graph: str, size: tuple[int, int]) -
 def test_sizes_off_the_grid(describe: Describe, photo, size: tuple[int, int]) -> None:
     predictor = Predictor(describe(), device="cpu")
     image = photo(*size)
-    label = tiles.predict(predictor, image, tile=96, overlap=32)
-    # At odd sizes the whole picture is resized by a ratio of its own, such as 101 / 26 in place of 4.
+    label = tiling.predict(predictor, image, tile=96, overlap=32)
+    # At odd sizes the whole image is resized by a ratio of its own, such as 101 / 26 in place of 4.
     assert label.shape == size and (label == predictor.predict(image)[0]).mean() > 0.8
 
 
@@ -39,15 +39,15 @@ def test_a_graph_of_fixed_shape_has_its_own_tile(describe: Describe, photo) -> N
     image = photo(160, 224)
     whole = Predictor(describe(), device="cpu").predict(image)[0]
     fixed = Predictor(describe("fixed"), device="cpu")
-    assert (tiles.predict(fixed, image, tile=1024, overlap=32) == whole).mean() >= 0.9999
+    assert (tiling.predict(fixed, image, tile=1024, overlap=32) == whole).mean() >= 0.9999
     with pytest.raises(UserError, match="overlap 64 .* side, 64"):
-        tiles.predict(fixed, image, overlap=64)
+        tiling.predict(fixed, image, overlap=64)
 
 
 @given(st.integers(1, 3000), st.integers(1, 12), st.integers(0, 11), st.booleans())
 def test_every_pixel_is_taken_once_with_its_context(length: int, side: int, shared: int, fixed: bool) -> None:
     tile, overlap = 32 * side, 32 * min(shared, side - 1)
-    found = tiles.spans(length, tile, overlap, fixed)
+    found = tiling.spans(length, tile, overlap, fixed)
     assert found[0].first == 0 and found[-1].last == length
     for span in found:
         assert 0 <= span.start <= span.first <= span.last <= span.stop <= length
@@ -62,9 +62,9 @@ def test_every_pixel_is_taken_once_with_its_context(length: int, side: int, shar
 
 def test_a_tile_is_all_that_is_run_at_a_time(describe: Describe, monkeypatch, photo) -> None:
     predictor = Predictor(describe(), device="cpu", batch=2)
-    seen, run = [], predictor._backend.run
-    monkeypatch.setattr(predictor._backend, "run", lambda planes: seen.append(planes.shape) or run(planes))
-    tiles.predict(predictor, photo(480, 640), tile=96, overlap=32)
+    seen, run = [], predictor._runner.run
+    monkeypatch.setattr(predictor._runner, "run", lambda planes: seen.append(planes.shape) or run(planes))
+    tiling.predict(predictor, photo(480, 640), tile=96, overlap=32)
     assert set(seen) <= {(2, 3, 96, 96), (1, 3, 96, 96)} and len(seen) > 10
 
 
@@ -79,10 +79,10 @@ def test_a_tile_is_all_that_is_run_at_a_time(describe: Describe, monkeypatch, ph
 )
 def test_sides_that_do_not_fit(describe: Describe, photo, options: dict, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        tiles.predict(Predictor(describe(), device="cpu"), photo(64, 64), **options)
+        tiling.predict(Predictor(describe(), device="cpu"), photo(64, 64), **options)
 
 
 def test_transforms_that_resize_are_refused(describe: Describe, photo) -> None:
     predictor = Predictor(describe(transforms=CHAINS_THAT_RESIZE["ResizeByLong"]), device="cpu")
     with pytest.raises(UserError, match=r"keep an image's size.*deploy\.yaml"):
-        tiles.predict(predictor, photo(64, 64))
+        tiling.predict(predictor, photo(64, 64))

@@ -13,22 +13,24 @@ import paddle
 import pytest
 import yaml
 
-from paddle_hrfamily.host.exporting import static_graph
+from paddle_hrfamily.export import static_graph
 from paddle_hrfamily.zoo import create_model
 from tests.deploy.conftest import DEPLOY, NORMALIZE, Describe, Tiny
 
 if not all(find_spec(name) for name in ("paddle2onnx", "onnx", "onnxruntime")):
     pytest.skip("needs paddle2onnx, onnx and onnxruntime", allow_module_level=True)
 
-import conversion
-import machine
 import onnx
 import onnxruntime
-import parity
-import to_onnx
-from errors import UserError
-from machine import Machine
 from onnx import numpy_helper
+
+from hrfamily_deploy.convert import onnx_export, paddle_to_onnx, parity
+from hrfamily_deploy.errors import UserError
+from hrfamily_deploy.runtime import hardware
+from hrfamily_deploy.runtime.hardware import Hardware
+from hrfamily_deploy.scripts import command_line
+
+pytestmark = pytest.mark.line
 
 NETWORKS = {
     "hrnet_w18_small_v1": "none",
@@ -38,6 +40,7 @@ NETWORKS = {
     "spgnet_r18": "none",
     "hrnet_w18_small_v1_specialize_fuse": "argmax",  # where a level is taken by a hair, planes may differ by a step
 }
+SEEDS = {"spgnet_r18": 4}  # 3 otherwise; with that, two of its classes tie at a pixel, which CPUs decide differently
 SIZES = ((64, 96), (49, 65))
 
 
@@ -46,7 +49,7 @@ class Spread(paddle.nn.Layer):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        paddle.seed(3)
+        paddle.seed(SEEDS.get(name, 3))
         self.model = create_model(name, num_classes=5)
         self.model.eval()
         if name.endswith("specialize_fuse"):  # so that few cells are unity-cells by a hair
@@ -61,7 +64,7 @@ class Spread(paddle.nn.Layer):
 
 
 class Bytes(paddle.nn.Layer):
-    """Pictures (N, H, W, 3) uint8 -> logits."""
+    """Images (N, H, W, 3) uint8 -> logits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +85,7 @@ def converted(graphs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("converted")
     for name in ("argmax", "none"):
         files = graphs[name] / "model.pdmodel", graphs[name] / "model.pdiparams"
-        conversion.convert(*files, to_onnx.OPSET, folder / f"{name}.onnx")
+        paddle_to_onnx.convert(*files, onnx_export.OPSET, folder / f"{name}.onnx")
     return {name: folder / f"{name}.onnx" for name in ("argmax", "none")}
 
 
@@ -97,7 +100,7 @@ def wrong(converted: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Callab
         values = numpy_helper.to_array(last).copy()
         values[0] *= factor
         last.CopyFrom(numpy_helper.from_array(values, last.name))
-        monkeypatch.setattr(conversion, "convert", lambda *arguments: onnx.save(model, arguments[-1]))
+        monkeypatch.setattr(paddle_to_onnx, "convert", lambda *arguments: onnx.save(model, arguments[-1]))
 
     return make
 
@@ -120,7 +123,7 @@ def test_the_family_converts_and_agrees(small, tmp_path: Path, name: str, output
     deploy = {"transforms": [NORMALIZE], "input_shape": [-1, 3, -1, -1], "output_op": output}
     (tmp_path / "deploy.yaml").write_text(yaml.safe_dump({"Deploy": deploy}))
 
-    done = to_onnx.convert(tmp_path)
+    done = onnx_export.convert(tmp_path)
 
     assert [compared.shape for compared in done.compared] == [(n, 3, *size) for size in SIZES for n in (2, 1)]
     found = run(done.file, image.numpy())
@@ -141,11 +144,11 @@ def test_what_is_said_of_it(describe: Describe, small) -> None:
     assert "labels int32 (batch, out_height, out_width)" in done.stdout
     assert "nodes" in done.stdout and "1x3x97x161: 100.0000 % of pixels equal" in done.stdout
     graph = onnx.load(folder / "model.onnx").graph
-    assert graph.output[0].name == "labels" and f"{len(graph.node) - to_onnx.count(graph)[1]} nodes" in done.stdout
+    assert graph.output[0].name == "labels" and f"{len(graph.node) - onnx_export.count(graph)[1]} nodes" in done.stdout
 
 
-def test_a_fixed_shape_and_pictures_of_one_s_own(describe: Describe, photo) -> None:
-    done = to_onnx.convert(describe("fixed"), images=[photo(64, 96, 3)])
+def test_a_fixed_shape_and_images_of_one_s_own(describe: Describe, photo) -> None:
+    done = onnx_export.convert(describe("fixed"), images=[photo(64, 96, 3)])
     assert [compared.shape for compared in done.compared] == [(1, 3, 64, 96), (2, 3, 64, 96)]
     assert done.signature == ("x float32 (2, 3, 64, 96)", "labels int32 (2, 64, 96)")
 
@@ -161,7 +164,7 @@ def test_a_program_as_paddle_3_writes_it(network, describe: Describe) -> None:
     whole = paddle.nn.Sequential(twin.body, paddle.nn.Upsample(scale_factor=4, mode="bilinear"))
     paddle.jit.save(whole, str(folder / "model"), [paddle.static.InputSpec([-1, 3, -1, -1], "float32", name="x")])
     assert (folder / "model.json").is_file()
-    done = to_onnx.convert(folder)
+    done = onnx_export.convert(folder)
     assert done.signature[1] == "logits float32 (batch, 5, out_height, out_width)"
 
 
@@ -170,9 +173,9 @@ def test_bytes_in_with_channels_last(small, tmp_path: Path) -> None:
     network.eval()
     expected = network(paddle.to_tensor(image)).numpy()
     static_graph.write(network, [paddle.static.InputSpec([-1, -1, -1, 3], "uint8", name="x")], tmp_path / "model")
-    conversion.convert(tmp_path / "model.pdmodel", tmp_path / "model.pdiparams", 17, tmp_path / "model.onnx")
-    graph = to_onnx._finish(tmp_path / "model.onnx", "logits").graph
-    assert to_onnx.signature(graph)[0] == "x uint8 (batch, height, width, 3)"
+    paddle_to_onnx.convert(tmp_path / "model.pdmodel", tmp_path / "model.pdiparams", 17, tmp_path / "model.onnx")
+    graph = onnx_export._finish(tmp_path / "model.onnx", "logits").graph
+    assert onnx_export.signature(graph)[0] == "x uint8 (batch, height, width, 3)"
     np.testing.assert_allclose(run(tmp_path / "model.onnx", image), expected, atol=1e-4)
 
 
@@ -183,28 +186,25 @@ def test_what_disagrees_is_not_left_behind(describe: Describe, small, wrong, out
     before = sorted(folder.iterdir())
     wrong(output, 1.2)
     with pytest.raises(UserError, match="onnxruntime differs from paddle at 2x3x64x96.*of pixels equal"):
-        to_onnx.convert(folder)
+        onnx_export.convert(folder)
     assert sorted(folder.iterdir()) == before and (folder / "model.onnx").read_bytes() == b"an earlier one"
 
 
 def test_logits_may_not_differ_where_labels_still_agree(describe: Describe, small, wrong) -> None:
     wrong("none", 1.002)
     with pytest.raises(UserError, match="planes differ by"):
-        to_onnx.convert(describe("none"))
+        onnx_export.convert(describe("none"))
 
 
-def test_what_cannot_be_is_one_line_and_nothing_is_left(
-    describe: Describe, tmp_path: Path, monkeypatch, capsys
-) -> None:
+def test_what_cannot_be_is_one_line_and_nothing_is_left(describe: Describe, tmp_path: Path, capsys) -> None:
     folder = describe()
     before = sorted(folder.iterdir())
 
     def fails(*arguments: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["to_onnx.py", *map(str, arguments)])
-        with pytest.raises(UserError) as error:
-            to_onnx.main()
-        assert "\n" not in str(error.value) and sorted(folder.iterdir()) == before
-        return str(error.value)
+        assert command_line.main("onnx", list(map(str, arguments))) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1 and sorted(folder.iterdir()) == before
+        return error
 
     assert "99 is" in fails(folder, "--opset", 99) or "psetv" in fails(folder, "--opset", 99).lower().replace(" ", "")
     assert "absent.png" in fails(folder, "--check", tmp_path / "absent.png")
@@ -235,7 +235,7 @@ def test_what_cannot_be_is_one_line_and_nothing_is_left(
 def test_what_must_be_installed_is_named(monkeypatch, paddle_version: str | None, installed: dict, words: str) -> None:
     there = {"paddle2onnx": "2.1.0", "onnx": "1.17.0", "onnxruntime": "1.31.1", **installed}
     runtimes = {"paddle": paddle_version} if paddle_version else {}
-    monkeypatch.setattr(machine, "probe", lambda: Machine(cores=1, runtimes=runtimes))
-    monkeypatch.setattr(conversion, "_version", there.get)
+    monkeypatch.setattr(hardware, "probe", lambda: Hardware(cores=1, runtimes=runtimes))
+    monkeypatch.setattr(paddle_to_onnx, "_version", there.get)
     with pytest.raises(UserError, match=words):
-        conversion.check_installed()
+        paddle_to_onnx.check_installed()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,12 +16,13 @@ if not find_spec("onnx"):
     pytest.skip("needs onnx", allow_module_level=True)
 
 import onnx
-import to_triton
-import triton_config
-from errors import UserError
 from google.protobuf import text_format
 from onnx import TensorProto, helper
-from triton_config import Options
+
+from hrfamily_deploy.convert import triton_config, triton_repository
+from hrfamily_deploy.convert.triton_config import Options
+from hrfamily_deploy.errors import UserError
+from hrfamily_deploy.scripts import command_line
 
 OPEN = ((TensorProto.FLOAT, ["batch", 3, "height", "width"]), (TensorProto.INT32, ["batch", "out_h", "out_w"]))
 FIXED = ((TensorProto.FLOAT, [2, 3, 64, 96]), (TensorProto.FLOAT, [2, 5, 64, 96]))
@@ -121,20 +121,19 @@ def test_names_of_classes_may_be_anything() -> None:
     assert json.loads(config.parameters["class_names"].string_value) == names
 
 
-def test_the_repository(describe: Describe, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_the_repository(describe: Describe, tmp_path: Path, capsys) -> None:
     folder, repository = describe(), tmp_path / "new" / "repository"
     onnx.save(helper.make_model(graph(*OPEN)), folder / "model.onnx")
     for instances in (1, 2):  # the second time over the first
-        arguments = ["to_triton.py", str(folder), str(repository), "--name", "street", "--instances", str(instances)]
-        monkeypatch.setattr(sys, "argv", arguments)
-        assert to_triton.main() == 0
+        arguments = [str(folder), str(repository), "--name", "street", "--instances", str(instances)]
+        assert command_line.main("triton", arguments) == 0
         files = {str(file.relative_to(repository)) for file in repository.rglob("*") if file.is_file()}
         assert files == {"street/config.pbtxt", "street/1/model.onnx"}
         assert (repository / "street/1/model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
         text = (repository / "street/config.pbtxt").read_text()
         assert text in capsys.readouterr().out
         assert parsed(text).instance_group[0].count == instances
-    assert to_triton.write(folder, repository).name == folder.name
+    assert triton_repository.write(folder, repository).name == folder.name
 
 
 def test_what_does_not_follow_the_schema_is_not_written() -> None:
@@ -160,22 +159,20 @@ def test_what_does_not_follow_the_schema_is_not_written() -> None:
         (["--sizes", "0x5"], "--sizes"),
     ],
 )
-def test_what_cannot_be_is_one_line(
-    describe: Describe, tmp_path: Path, monkeypatch, arguments: list, words: str
-) -> None:
+def test_what_cannot_be_is_one_line(describe: Describe, tmp_path: Path, capsys, arguments: list, words: str) -> None:
     folder = describe("fixed")
     onnx.save(helper.make_model(graph(*FIXED)), folder / "model.onnx")
-    monkeypatch.setattr(sys, "argv", ["to_triton.py", str(folder), str(tmp_path / "repository"), *arguments])
-    with pytest.raises(UserError, match=words) as error:
-        to_triton.main()
-    assert "\n" not in str(error.value) and not (tmp_path / "repository").exists()
+    assert command_line.main("triton", [str(folder), str(tmp_path / "repository"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and words in error
+    assert not (tmp_path / "repository").exists()
 
 
 def test_without_an_onnx_file_or_with_a_damaged_one(describe: Describe, tmp_path: Path) -> None:
     folder = describe()
-    with pytest.raises(UserError, match="run: python deploy/to_onnx.py"):
-        to_triton.write(folder, tmp_path / "repository")
+    with pytest.raises(UserError, match="run: hrfamily onnx"):
+        triton_repository.write(folder, tmp_path / "repository")
     (folder / "model.onnx").write_bytes(np.random.default_rng(0).bytes(100))
     with pytest.raises(UserError, match="damaged"):
-        to_triton.write(folder, tmp_path / "repository")
+        triton_repository.write(folder, tmp_path / "repository")
     assert not (tmp_path / "repository").exists()

@@ -1,0 +1,1 @@
+"""Exported networks in other forms: ONNX, Triton, eight bits."""

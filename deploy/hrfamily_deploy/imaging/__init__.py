@@ -1,0 +1,1 @@
+"""Images and videos: files, transforms, label maps, drawing."""

@@ -1,0 +1,20 @@
+"""Data sets that PaddleSeg lacks, each with the check of its folder, its classes and their colours."""
+
+from paddle_hrfamily.data import paddleseg_classes  # noqa: F401  registers the classes of PaddleSeg's data sets
+from paddle_hrfamily.data.camvid import CamVid
+from paddle_hrfamily.data.human_parsing import LIP, PascalPersonPart
+from paddle_hrfamily.data.nyuv2 import NYUv2Depth
+from paddle_hrfamily.data.street_scenes import StreetScenes
+from paddle_hrfamily.data.synapse import Synapse
+from paddle_hrfamily.data.transforms import RandomDepthZoom, RandomMirror
+
+__all__ = [
+    "LIP",
+    "CamVid",
+    "NYUv2Depth",
+    "PascalPersonPart",
+    "RandomDepthZoom",
+    "RandomMirror",
+    "StreetScenes",
+    "Synapse",
+]

@@ -1,8 +1,0 @@
-"""`python -m paddleseg.predict`."""
-
-import sys
-
-from paddle_hrfamily.__main__ import run_command
-
-if __name__ == "__main__":
-    sys.exit(run_command("predict", sys.argv[1:], prog="python -m paddleseg.predict"))

@@ -1,1 +1,0 @@
-"""Reading, drawing and writing pictures."""

@@ -1,1 +1,0 @@
-"""What a trained network makes of pictures and videos."""

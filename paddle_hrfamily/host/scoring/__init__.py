@@ -1,1 +1,0 @@
-"""Measures of a trained network, per class, per depth, per organ."""

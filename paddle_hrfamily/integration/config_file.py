@@ -1,0 +1,205 @@
+"""PaddleSeg's configs, read and checked: a mistake in one ends with a one-line reason, not with a traceback."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from paddleseg.cvlibs import Config
+from paddleseg.cvlibs.config import parse_from_yaml
+from paddleseg.utils.utils import get_in_channels
+
+from paddle_hrfamily.errors import UserError, nearest
+from paddle_hrfamily.integration.builder import Builder
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+CONFIG_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # in a wheel, in a checkout
+TOP_LEVEL = [
+    "batch_size",
+    "iters",
+    "train_dataset",
+    "val_dataset",
+    "test_config",
+    "optimizer",
+    "lr_scheduler",
+    "loss",
+    "distill_loss",
+    "model",
+    "to_static_training",
+    "class_names",
+    "class_colors",
+]
+_REQUIRED = ["batch_size", "iters", "train_dataset", "optimizer", "lr_scheduler", "loss", "model"]
+_TYPED = ["train_dataset", "val_dataset", "optimizer", "lr_scheduler", "model"]
+_NOT_A_FLOAT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")  # YAML 1.1 wants a point and a sign: 1.0e-3
+
+
+def find_config(path: str | Path | None) -> Path:
+    """The file as given, else the one of that name among this package's configs.
+
+    Raises:
+        UserError: no such file; the message has the nearest names.
+    """
+    if path is None:
+        raise UserError("--config FILE is missing; this package's own are " + ", ".join(sorted(_packaged())))
+    given = Path(path)
+    if given.suffix not in (".yml", ".yaml"):
+        raise UserError(f"--config {path} is not a YAML file; its name must end in .yml or .yaml")
+    packaged = _packaged()
+    candidate = given if given.is_file() else packaged.get(given.name)
+    if candidate is None:
+        raise UserError(f"--config {path} does not exist{nearest(given.name, packaged)}")
+    return candidate
+
+
+def _packaged() -> dict[str, Path]:
+    return {file.name: file for folder in CONFIG_FOLDERS for file in folder.glob("*.yml")}
+
+
+def load(
+    path: str | Path | None,
+    *,
+    learning_rate: float | None = None,
+    batch_size: int | None = None,
+    iters: int | None = None,
+    opts: list[str] | None = None,
+) -> Config:
+    """Read a config with its bases, apply the command line's changes, and check it.
+
+    Args:
+        path: as `find_config` takes it.
+        learning_rate, batch_size, iters: replace the config's, where given.
+        opts: "key.sub=value" each, as PaddleSeg's --opts.
+
+    Raises:
+        UserError: the file is missing, is no YAML, lacks a section, contradicts itself, or an option fits nothing.
+    """
+    file = find_config(path)
+    content = _read_yaml(file)
+    _check_options(content, opts or [])
+    if learning_rate and "lr_scheduler" not in content:
+        raise UserError(f"--learning_rate needs the section lr_scheduler, which {file} does not have")
+    try:
+        config = Config(str(file), learning_rate=learning_rate, batch_size=batch_size, iters=iters, opts=opts)
+    except RuntimeError as error:  # the checker's, with its reason in the last line
+        _check_sections(content, file)
+        raise UserError(f"{file}: {str(error).splitlines()[-1]}") from error
+    _check_sections(config.dic, file)
+    for where, value in _leaves(config.dic):
+        if isinstance(value, str) and _NOT_A_FLOAT.fullmatch(value):
+            raise UserError(f"{file}: {where} is the text {value!r} to YAML; as a number it is {_as_number(value)}")
+    return config
+
+
+def builder(config: Config) -> Builder:
+    """The builder of model, data sets, optimizer and losses. What it builds raises UserError where it fails."""
+    return Builder(config)
+
+
+def in_channels(config: Config) -> int:
+    """Channels of the images that the config's network takes."""
+    dataset = builder(config).train_dataset_class
+    return get_in_channels(config.model_cfg) or getattr(dataset, "IMG_CHANNELS", 3)
+
+
+def use_data_format(config: Config, data_format: str) -> None:
+    """Set the layout of images, for the one model of PaddleSeg's that takes another than NCHW.
+
+    Raises:
+        UserError: NHWC for any other model.
+    """
+    if data_format == "NCHW":
+        return
+    model = config.dic["model"]
+    if data_format != "NHWC" or model["type"] != "DeepLabV3P":
+        raise UserError(f"--data_format {data_format}: NCHW always works, NHWC with the model DeepLabV3P alone")
+    for section in (model, model["backbone"], *config.dic["loss"]["types"]):
+        section["data_format"] = data_format
+
+
+# Reading
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = parse_from_yaml(str(file))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{_culprit(file)}:{mark.line + 1}:{mark.column + 1}" if mark else str(file)
+        raise UserError(f"{place}: not YAML: {error.problem}") from error
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: _base_ names {error.filename}, which does not exist") from error
+    except (TypeError, AttributeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: a config is a mapping of keys to values, and this is none ({error})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: a config is a mapping of keys to values, and this is a {type(content).__name__}")
+    return content
+
+
+def _culprit(file: Path) -> Path:
+    """The file with the syntax error: this one, or one of its bases."""
+    try:
+        bases = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("_base_", [])
+    except yaml.YAMLError:
+        return file
+    for base in [bases] if isinstance(bases, str) else bases:
+        culprit = _culprit(file.parent / base)
+        try:
+            yaml.safe_load(culprit.read_text(encoding="utf-8"))
+        except yaml.YAMLError:
+            return culprit
+    return file
+
+
+def _check_options(content: dict[str, Any], opts: list[str]) -> None:
+    for option in opts:
+        key, separator, value = option.partition("=")
+        if not separator or not key or "=" in value:
+            raise UserError(
+                f"--opts {option}: write KEY=VALUE with one '=', such as batch_size=2 or model.num_classes=5"
+            )
+        *parents, last = key.split(".")
+        node, walked = content, ""
+        for name in parents:
+            walked = f"{walked}.{name}" if walked else name
+            if not isinstance(node, dict) or name not in node:
+                alike = nearest(name, node) if isinstance(node, dict) else ""
+                raise UserError(f"--opts {option}: the config has no key {walked}{alike}")
+            node = node[name]
+        if not isinstance(node, dict):
+            raise UserError(f"--opts {option}: {walked} is a {type(node).__name__}, so it has no key {last}")
+        if not parents and last not in {*node, *TOP_LEVEL}:
+            raise UserError(f"--opts {option}: no config has the key {last}{nearest(last, [*node, *TOP_LEVEL])}")
+
+
+def _check_sections(content: dict[str, Any], file: Path) -> None:
+    for key in _REQUIRED:
+        if key not in content:
+            raise UserError(f"{file}: the key {key} is missing{nearest(key, content)}")
+    for key in _TYPED:
+        section = content.get(key)
+        if key in content and (not isinstance(section, dict) or "type" not in section):
+            raise UserError(f"{file}: {key} must be a mapping with the key type, and is {section!r}")
+    for key in ("batch_size", "iters"):
+        if type(content[key]) is not int or content[key] < 1:
+            raise UserError(f"{file}: {key} must be a whole number from 1 up, and is {content[key]!r}")
+
+
+def _leaves(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _leaves(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _leaves(value, f"{where}[{index}]")
+    else:
+        yield where, node
+
+
+def _as_number(text: str) -> str:
+    mantissa, exponent = re.split("[eE]", text)
+    point = mantissa if "." in mantissa else f"{mantissa}.0"
+    return f"{point}e{exponent if exponent[0] in '+-' else f'+{exponent}'}"

@@ -1,0 +1,8 @@
+"""`python -m paddleseg.train`."""
+
+import sys
+
+from paddle_hrfamily.commands import run_command
+
+if __name__ == "__main__":
+    sys.exit(run_command("train", sys.argv[1:], prog="python -m paddleseg.train"))
