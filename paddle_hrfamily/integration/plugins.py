@@ -7,13 +7,13 @@ A config cannot name one, because a config from elsewhere should not be able to 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.util
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -41,14 +41,16 @@ def load(names: Iterable[str] = ()) -> None:
     for name in names:
         if name.endswith(".py") or Path(name).is_file():
             file = Path(name).expanduser().resolve()
-            _import_once(str(file), partial(_run, file))
+            _import_once(str(file), functools.partial(_run, file))
         else:
-            _import_once(name, partial(_import, name))
+            _import_once(name, functools.partial(_import, name))
 
 
-def _installed() -> Iterable[metadata.EntryPoint]:
+@functools.cache
+def _installed() -> tuple[metadata.EntryPoint, ...]:
+    """Looked for once in a process: every installed distribution has to be opened for it."""
     found = metadata.entry_points()
-    return found.select(group=GROUP) if hasattr(found, "select") else found.get(GROUP, ())  # Python 3.9 has a dict
+    return tuple(found.select(group=GROUP) if hasattr(found, "select") else found.get(GROUP, ()))  # 3.9 has a dict
 
 
 def _import_once(plugin: str, run: Callable[[], object]) -> None:

@@ -21,9 +21,7 @@ def real(source: Path, most: int) -> list[bytes]:
     Raises:
         UserError: no image there, or one that is damaged.
     """
-    found = image_files.find(source)
-    count = min(most, len(found))
-    paths = [found[index * len(found) // count].path for index in range(count)]
+    paths = [each.path for each in image_files.evenly(image_files.find(source), most)]
     for path in paths:
         image_files.decode(path, 3)
     return [path.read_bytes() for path in paths]

@@ -15,7 +15,6 @@ import yaml
 from hrfamily_deploy.bundle import DESCRIPTIONS, Bundle
 from hrfamily_deploy.errors import UserError
 from hrfamily_deploy.imaging import image_files
-from hrfamily_deploy.imaging.image_files import Source
 from hrfamily_deploy.imaging.preprocess import Prepared
 from hrfamily_deploy.predictor import Predictor
 from hrfamily_deploy.runtime.backends import openvino_runtime
@@ -45,7 +44,7 @@ def quantize(
     network = Predictor(folder, "cpu", backend="openvino")
     if network.bundle.program.name == _GRAPH:
         raise UserError(f"{folder} is quantised already; give the network itself")
-    items = [network.prepare(each.path) for each in _evenly(image_files.find(source), frames)]
+    items = [network.prepare(each.path) for each in image_files.evenly(image_files.find(source), frames)]
     labels = list(network.predict_prepared(items))  # of a network without classes it says so before the work
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,11 +67,6 @@ def _check(target: Path, frames: int, least: float) -> None:
         raise UserError(f"--save-dir {target} is there already; give a new folder")
     if frames < 1 or not 0 <= least <= 1:
         raise UserError(f"--frames {frames} --least {least}: give a number from 1 up, and a share from 0 to 1")
-
-
-def _evenly(found: Sequence[Source], most: int) -> list[Source]:
-    count = min(most, len(found))
-    return [found[index * len(found) // count] for index in range(count)]
 
 
 def _quantized(network: Predictor, items: Sequence[Prepared]) -> Model:

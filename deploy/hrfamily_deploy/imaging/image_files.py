@@ -62,6 +62,12 @@ def decode(image: ImageLike, channels: int = 3) -> np.ndarray:
         raise UserError(f"{image}: {error.strerror}") from None
 
 
+def evenly(found: Sequence[Source], most: int) -> list[Source]:
+    """At most that many of them, evenly spaced, the first one included."""
+    count = min(most, len(found))
+    return [found[index * len(found) // count] for index in range(count)]
+
+
 def find(path: Path) -> list[Source]:
     """An image itself, all images below a folder, or those a text file lists, one a line, from its own folder.
 

@@ -75,10 +75,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _configurations(args: argparse.Namespace) -> list[Configuration]:
+    from hrfamily_deploy import cpu
     from hrfamily_deploy.benchmarking.configuration import Configuration, parse
-    from hrfamily_deploy.runtime import hardware
 
-    threads = hardware.probe().cores if args.threads is None else args.threads
+    threads = cpu.read().cores if args.threads is None else args.threads
     first = parse(args.network, Configuration(Path(), args.backend, args.precision, args.device, threads))
     return [first, *(parse(text, first) for text in args.compare)]
 

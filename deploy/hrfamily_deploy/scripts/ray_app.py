@@ -73,13 +73,13 @@ def build(arguments: Mapping[str, str]) -> Application:
         arguments: the script's, by the long names of its flags: {"folders": "street=/models/street", "max-batch": 8}.
             Without "threads", replicas share the CPU cores of the machine where this is called.
     """
-    from hrfamily_deploy.runtime import hardware
+    from hrfamily_deploy import cpu
     from hrfamily_deploy.serving import replicas
 
     given = [f"--{name}={value}" for name, value in arguments.items() if name != "folders"]
     args = command_line.parser("ray").parse_args([*arguments.get("folders", "").split(), *given])
     _check(args)
-    settings, scale = _scaled(args, server_flags.settings(args), [hardware.probe().cores])
+    settings, scale = _scaled(args, server_flags.settings(args), [cpu.read().cores])
     return replicas.front(settings, scale, *(replicas.model(name, settings, scale) for name in settings.folders))
 
 

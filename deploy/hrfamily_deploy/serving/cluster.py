@@ -12,8 +12,8 @@ from pathlib import Path
 import ray
 from ray import serve
 
+from hrfamily_deploy import cpu
 from hrfamily_deploy.errors import UserError
-from hrfamily_deploy.runtime import hardware
 from hrfamily_deploy.serving import replicas
 from hrfamily_deploy.serving.replicas import Scale
 from hrfamily_deploy.serving.settings import Settings
@@ -34,7 +34,7 @@ def connected(address: str) -> Iterator[list[float]]:
         UserError: there is no such cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported unless the user asks for it
-    new = {"num_cpus": hardware.probe().cores, "include_dashboard": False} if address == "local" else {}
+    new = {"num_cpus": cpu.read().cores, "include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, runtime_env={"py_modules": [str(_PACKAGE)]}, **new)
     except (ConnectionError, ValueError, RuntimeError) as error:
