@@ -8,6 +8,8 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from paddle_hrfamily.errors import UserError
+
 # How a strided convolution pads: "symmetric" is k // 2 on every side (official HRNet), "same" pads less at the
 # top and left on even sizes (PaddleSeg's HRNet and the official U-HRNet). Equal at stride 1, and in output size.
 Padding = Literal["symmetric", "same"]
@@ -70,6 +72,19 @@ class PreActConv(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.conv(F.relu(self.bn(x)))
+
+
+def set_batch_norm_momentum(network: nn.Layer, momentum: float) -> None:
+    """Let every batch norm of the network keep this share (0..1) of its running mean and variance in a step.
+
+    Raises:
+        UserError: a share outside 0..1.
+    """
+    if not 0 <= momentum <= 1:
+        raise UserError(f"batch_norm_momentum is {momentum}; give 0..1, such as 0.9 (PyTorch's 0.1) or 0.99 (its 0.01)")
+    for layer in network.sublayers():
+        if isinstance(layer, (nn.BatchNorm1D, nn.BatchNorm2D, nn.SyncBatchNorm)):
+            layer._momentum = momentum
 
 
 def classifier(in_channels: int, num_classes: int) -> nn.Conv2D:

@@ -57,8 +57,11 @@ MADE_FOR_CONFIGS = {
     "BACKBONES": {"DDRNet", "DDRNetTrunk", "HRNet", "ResNet", "UHRNet"},
     "MODELS": {"DDRSeg", "HRDepth", "HRNetSeg", "OCRSeg", "SpecializeFuse", "SPGNet"},
     "DATASETS": {"CamVid", "LIP", "NYUv2Depth", "PascalPersonPart", "StreetScenes", "Synapse"},
-    "LOSSES": {"DepthLoss"},
-    "TRANSFORMS": {"RandomDepthZoom", "RandomMirror"},
+    "LOSSES": {"BatchDiceLoss", "DepthLoss", "WeightedOhemCrossEntropyLoss", "WeightedPixelCrossEntropyLoss"},
+    "TRANSFORMS": {
+        *("AsUint8", "RandomBrightness", "RandomDepthZoom", "RandomMirror", "RandomScaleLongSide"),
+        *("RandomSliceRotation", "ResizeShortSide"),
+    },
 }
 
 

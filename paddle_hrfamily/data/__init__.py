@@ -2,19 +2,28 @@
 
 from paddle_hrfamily.data import paddleseg_classes  # noqa: F401  registers the classes of PaddleSeg's data sets
 from paddle_hrfamily.data.camvid import CamVid
+from paddle_hrfamily.data.cityscapes import CityscapesFine
+from paddle_hrfamily.data.hrnet_transforms import AsUint8, RandomBrightness, RandomScaleLongSide, ResizeShortSide
 from paddle_hrfamily.data.human_parsing import LIP, PascalPersonPart
 from paddle_hrfamily.data.nyuv2 import NYUv2Depth
+from paddle_hrfamily.data.slice_transforms import RandomSliceRotation
 from paddle_hrfamily.data.street_scenes import StreetScenes
 from paddle_hrfamily.data.synapse import Synapse
 from paddle_hrfamily.data.transforms import RandomDepthZoom, RandomMirror
 
 __all__ = [
     "LIP",
+    "AsUint8",
     "CamVid",
+    "CityscapesFine",
     "NYUv2Depth",
     "PascalPersonPart",
+    "RandomBrightness",
     "RandomDepthZoom",
     "RandomMirror",
+    "RandomScaleLongSide",
+    "RandomSliceRotation",
+    "ResizeShortSide",
     "StreetScenes",
     "Synapse",
 ]

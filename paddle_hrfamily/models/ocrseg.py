@@ -20,7 +20,7 @@ class OCRSeg(Segmentor):
     Two outputs in training, [main, soft regions]: the papers weigh their losses 1 and 0.4.
 
     Args:
-        backbone, num_classes, align_corners, pretrained: as in Segmentor.
+        backbone, num_classes, align_corners, pretrained, batch_norm_momentum: as in Segmentor.
         channels, key_channels, dropout: as in OCRHead.
 
     Raises:
@@ -37,6 +37,7 @@ class OCRSeg(Segmentor):
         dropout: float = 0.05,
         align_corners: bool = False,
         pretrained: str | None = None,
+        batch_norm_momentum: float | None = None,
     ) -> None:
         known = traits_for(type(self), backbone)
         head = OCRHead(
@@ -48,4 +49,11 @@ class OCRSeg(Segmentor):
             channel_pool=known.pools_channels,
             align_corners=align_corners,
         )
-        super().__init__(backbone, head, num_classes=num_classes, align_corners=align_corners, pretrained=pretrained)
+        super().__init__(
+            backbone,
+            head,
+            num_classes=num_classes,
+            align_corners=align_corners,
+            pretrained=pretrained,
+            batch_norm_momentum=batch_norm_momentum,
+        )

@@ -9,7 +9,7 @@ from paddle import nn
 
 from paddle_hrfamily.backbones.variants import load_pretrained
 from paddle_hrfamily.contract import traits
-from paddle_hrfamily.layers import resize_as
+from paddle_hrfamily.layers import resize_as, set_batch_norm_momentum
 
 
 class Losses(TypedDict):
@@ -27,15 +27,26 @@ class HeadOnBackbone(nn.Layer):
         head: takes the features.
         pretrained: weights for the whole network: a file, a URL, `hf-hub:REPO` or a published name such as "imagenet",
             which is the backbone alone. The head is filled where the weights hold one of this many outputs.
+        batch_norm_momentum: what running mean and variance keep of themselves in a training step, 0..1 (PyTorch's
+            momentum is 1 minus this); left open, Paddle's default of 0.9.
 
     Raises:
-        UserError: weights that do not fit.
+        UserError: weights that do not fit, or a momentum outside 0..1.
     """
 
-    def __init__(self, backbone: nn.Layer, head: nn.Layer, *, pretrained: str | None = None) -> None:
+    def __init__(
+        self,
+        backbone: nn.Layer,
+        head: nn.Layer,
+        *,
+        pretrained: str | None = None,
+        batch_norm_momentum: float | None = None,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        if batch_norm_momentum is not None:
+            set_batch_norm_momentum(self, batch_norm_momentum)
         known = traits(backbone)
         load_pretrained(self, known.name, known.variant, pretrained, part="auto")
 
@@ -53,10 +64,10 @@ class Segmentor(HeadOnBackbone):
         head: features -> [main, *auxiliary] logits at any size.
         num_classes: classes to tell apart.
         align_corners: corner handling of the resizes in head and output; give the backbone the same.
-        pretrained: as in HeadOnBackbone.
+        pretrained, batch_norm_momentum: as in HeadOnBackbone.
 
     Raises:
-        UserError: weights that do not fit.
+        UserError: weights that do not fit, or a momentum outside 0..1.
     """
 
     def __init__(
@@ -67,8 +78,9 @@ class Segmentor(HeadOnBackbone):
         num_classes: int,
         align_corners: bool,
         pretrained: str | None = None,
+        batch_norm_momentum: float | None = None,
     ) -> None:
-        super().__init__(backbone, head, pretrained=pretrained)
+        super().__init__(backbone, head, pretrained=pretrained, batch_norm_momentum=batch_norm_momentum)
         self.num_classes = num_classes
         self.align_corners = align_corners
 
