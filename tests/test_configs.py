@@ -17,16 +17,18 @@ from paddle_hrfamily import zoo
 from paddle_hrfamily.ablation.runs import parameters
 from paddle_hrfamily.ablation.suite import read_suite
 from paddle_hrfamily.data.classes import class_table
-from paddle_hrfamily.integration import config_file, registration
+from paddle_hrfamily.integration import config_file, recipes, registration
+from paddle_hrfamily.integration.builder import Builder
 from paddle_hrfamily.integration.model_loading import leave_pretrained
 from paddle_hrfamily.weights import resolve
+from tests.recipes import OFFICIAL, Loss, Official
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs"
 CONFIGS = sorted(FOLDER.glob("*.yml"))
 SUITES = sorted((FOLDER / "ablations").glob("*.yml"))
 DATASETS = (
     *("cityscapes", "ade20k", "lip", "coco_stuff", "pascal_context", "pascal_voc", "person_part"),
-    *("camvid", "camvid_960x720", "nyuv2", "synapse"),
+    *("camvid", "camvid_960x720", "nyuv2", "nyuv2_large", "synapse", "pascal_context60", "ade20k_split"),
 )
 SMALLEST = {"HRNet": "W18_Small_V1", "UHRNet": "W18_Small", "DDRNet": "23_slim", "ResNet": "R18"}
 
@@ -61,12 +63,120 @@ def test_config_builds(path: Path) -> None:
     for split in ("train_dataset", "val_dataset"):
         transforms = [builder.build_component(item) for item in config.dic[split]["transforms"]]
         assert Compose(transforms).transforms
+        if split == "train_dataset" and path.stem in OFFICIAL:
+            assert built(config.batch_size, builder, transforms) == OFFICIAL[path.stem]
     assert len(class_table(config.dic)) == config.dic["model"]["num_classes"]
     rates = {name: tensor.optimize_attr["learning_rate"] for name, tensor in model.named_parameters()}
     for group in config.dic["optimizer"].get("custom_cfg", []):
         raised = {name for name, rate in rates.items() if rate == group["lr_mult"]}
         assert raised == {name for name in rates if group["name"] in name and not name.endswith(("_mean", "_variance"))}
         assert 0 < len(raised) < len(rates)
+
+
+def built(batch: int, builder: Builder, transforms: list) -> Official:
+    """What the components that a config's keys made will do, in the words of the authors' settings."""
+    by_type = {type(item).__name__: item for item in transforms}
+    scale, step = by_type.get("RandomScaleLongSide"), by_type.get("ResizeStepScaling")
+    crop, resize, norm = (by_type.get(name) for name in ("RandomPaddingCrop", "Resize", "Normalize"))
+    scales: tuple = (step.min_scale_factor, step.max_scale_factor, step.scale_step_size) if step else ()
+    if scale:
+        assert "AsUint8" in by_type
+        scales = (scale.size, scale.min_scale, scale.max_scale, scale.step)
+    optimizer, schedule = builder.optimizer, builder.lr_scheduler
+    assert schedule.power == 0.9 and schedule.end_lr == 0
+    assert getattr(optimizer, "_momentum", 0.9) == 0.9
+    momenta = {layer._momentum for layer in builder.model.sublayers() if isinstance(layer, paddle.nn.BatchNorm2D)}
+    aligned = {layer.align_corners for layer in builder.model.sublayers(True) if hasattr(layer, "align_corners")}
+    assert len(momenta) == 1 and len(aligned) <= 1, "network and backbone differ"
+    rates = {tensor.optimize_attr["learning_rate"] for tensor in builder.model.parameters()}
+    return Official(
+        rate=schedule.base_lr,
+        decay=decay_of(optimizer),
+        batch=batch,
+        iterations=schedule.decay_steps,
+        crop=crop and tuple(crop.crop_size[::-1]),
+        scales=scales,
+        losses=tuple(map(loss_of, builder.loss["types"], builder.loss["coef"])),
+        optimizer=type(optimizer).__name__,
+        head_rate=max(rates),
+        padding=crop and crop.im_padding_value,
+        short_side=by_type["ResizeShortSide"].size if "ResizeShortSide" in by_type else None,
+        squashed=resize and tuple(resize.target_size),
+        normalized=(tuple(norm.mean), tuple(norm.std)),
+        batch_norm_momentum=momenta.pop(),
+        align_corners=aligned.pop() if aligned else False,
+        also=tuple(name for name in by_type if name in RANDOM),
+    )
+
+
+RANDOM = (
+    *(
+        "RandomHorizontalFlip",
+        "RandomVerticalFlip",
+        "RandomMirror",
+        "RandomDistort",
+        "RandomBrightness",
+        "RandomRotation",
+    ),
+    *("RandomDepthZoom", "RandomSliceRotation"),
+)
+KINDS = {
+    "CrossEntropyLoss": "ce",
+    "WeightedPixelCrossEntropyLoss": "pixels",
+    "WeightedOhemCrossEntropyLoss": "ohem",
+}
+
+
+def decay_of(optimizer: paddle.optimizer.Optimizer) -> float:
+    """Of L2: Momentum has it in its own operator, the others as a regularizer."""
+    if optimizer.regularization is not None:
+        return optimizer.regularization._coeff
+    assert optimizer._regularization_method == "l2_decay"
+    return optimizer._regularization_coeff
+
+
+def loss_of(loss: paddle.nn.Layer, coefficient: float) -> Loss:
+    kind = type(loss).__name__
+    if kind == "MixedLoss":
+        assert [type(part).__name__ for part in loss.losses] == ["CrossEntropyLoss", "BatchDiceLoss"]
+        assert loss.coef == [0.5, 0.5] and loss.losses[1].smooth == 1e-5
+        return Loss("ce+dice", coefficient=coefficient)
+    if kind == "DepthLoss":
+        return Loss(loss.kind, coefficient=coefficient)
+    assert loss.ignore_index == 255
+    weights = None if loss.weight is None else tuple(round(float(weight), 4) for weight in loss.weight)
+    ohem = (loss.thresh, loss.min_kept) if kind == "WeightedOhemCrossEntropyLoss" else None
+    return Loss(KINDS[kind], weights, ohem, coefficient)
+
+
+def test_every_paper_recipe_is_held_against_the_authors() -> None:
+    own = {"quickstart", *(path.stem for path in CONFIGS if path.stem.endswith("_camvid"))}
+    assert set(OFFICIAL) == {path.stem for path in CONFIGS} - own
+
+
+def test_strengths_of_colour_distortion_and_brightness() -> None:
+    released = config_file.load("uhrnet_w48_cityscapes.yml").dic["train_dataset"]["transforms"]
+    distort = next(item for item in released if item["type"] == "RandomDistort")
+    assert [distort[f"{part}_range"] for part in ("brightness", "contrast", "saturation")] == [0.4, 0.4, 0.4]
+    fused = config_file.load("hrnet_w48_specialize_fuse_ade20k.yml").dic["train_dataset"]["transforms"]
+    assert {"type": "RandomBrightness", "shift": 10} in fused
+
+
+def test_specialize_and_fuse_is_tested_as_hrnet_ocr() -> None:
+    ours, theirs = (
+        config_file.load(f"hrnet_w48_{net}_pascal_context.yml").dic["val_dataset"] for net in ("specialize_fuse", "ocr")
+    )
+    assert ours == theirs
+    assert "Resize" not in {item["type"] for item in ours["transforms"]}, "squashed"
+
+
+def test_the_table_of_recipes_is_up_to_date() -> None:
+    text = (FOLDER / "RECIPES.md").read_text(encoding="utf-8")
+    assert text == recipes.page(), "hrfamily configs --recipes > configs/RECIPES.md"
+    published = {recipe.name: recipe.score for recipe in recipes.recipes()}
+    assert published["hrnet_w48_cityscapes"].startswith("81.1 mIoU on val")
+    unscored = {name for name, score in published.items() if not score and not name.endswith("_camvid")}
+    assert unscored == {"quickstart", "hrnet_w18_cityscapes", "hrnet_w18_small_v2_ade20k", "uhrnet_w18_small_ade20k"}
 
 
 def network_name(model: dict[str, Any]) -> str:

@@ -33,6 +33,7 @@ COMMANDS = {
         )
     },
     "list": f"{__name__}.list_models",
+    "configs": f"{__name__}.list_configs",
     **{name: f"{__name__}.{name}" for name in ("convert", "trainids", "doctor")},
     **{name: f"hrfamily_deploy.scripts.{module}" for name, module in command_line.COMMANDS.items()},
 }
