@@ -1,12 +1,14 @@
 """A training step of every model with every loss and optimizer in the configs and ablations, as PaddleSeg builds them.
 
-Networks are the smallest of their families and images small; everything else is as the config has it.
+Networks are the smallest of their families, images are small and classes few, and configs that differ in numbers alone
+(rates, weights of classes, sizes) are one; everything else is as the config has it.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,8 @@ from paddle_hrfamily.patching import core_module
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs"
 SMALLEST = {"HRNet": "W18_Small_V1", "UHRNet": "W18_Small", "DDRNet": "23_slim", "ResNet": "R18"}
-SIZE, FEW = (64, 96), 500
+SIZE, FEW, CLASSES = (64, 96), 500, 7
+ALIKE = ("weight_decay", "thresh", "batch_norm_momentum", "training_crop")  # numbers that a step takes any of
 
 
 def configs() -> Iterator[tuple[str, Config]]:
@@ -36,7 +39,7 @@ def configs() -> Iterator[tuple[str, Config]]:
 
 
 def smaller(section: Any) -> Any:
-    """A copy with the smallest networks, and with so few pixels kept by OHEM that it leaves some out."""
+    """A copy with the smallest networks, few classes, and so few pixels kept by OHEM that it leaves some out."""
     if isinstance(section, list):
         return [smaller(item) for item in section]
     if not isinstance(section, dict):
@@ -48,7 +51,17 @@ def smaller(section: Any) -> Any:
         small["encoders"] = [SMALLEST["ResNet"]] * len(small["encoders"])
     if "min_kept" in small:
         small["min_kept"] = FEW
+    if small.get("num_classes", 1) > 1:  # 1 is depth's plane
+        small["num_classes"] = CLASSES
+    if "weight" in small:
+        small["weight"] = small["weight"][:CLASSES]
     return small
+
+
+def kind(config: Config) -> str:
+    """What a step depends on, without the numbers that it does not."""
+    parts = [config.dic[part] for part in ("model", "loss", "optimizer")]
+    return re.sub(rf'"({"|".join(ALIKE)})": (\[[^]]*\]|[^,}}]*)', "", json.dumps(parts, sort_keys=True))
 
 
 def steps() -> dict[str, Config]:
@@ -58,8 +71,9 @@ def steps() -> dict[str, Config]:
         leave_pretrained(config.dic["model"])
         for part in ("model", "loss"):
             config.dic[part] = smaller(config.dic[part])
-        parts = [config.dic[part] for part in ("model", "loss", "optimizer")]
-        kinds.setdefault(json.dumps(parts, sort_keys=True), (name, config))
+        if config.dic["model"]["num_classes"] == CLASSES:  # PaddleSeg holds one number against the other
+            config.dic["train_dataset"] = {"type": "Dataset", "num_classes": CLASSES}
+        kinds.setdefault(kind(config), (name, config))
     return dict(kinds.values())
 
 
