@@ -198,18 +198,35 @@ def folder(root: Path, count: int = 4, size: tuple[int, int] = (48, 64)) -> Path
     return root
 
 
-def test_evaluation_averages_over_images_within_the_crop(tmp_path: Path) -> None:
+def test_evaluation_is_over_pixels_and_over_images_within_the_crop(tmp_path: Path) -> None:
     data = NYUv2Depth("val", [Normalize()], str(folder(tmp_path)))
-    expected = []
+    expected, every = [], []
     for index in range(4):
         depth = cv2.imread(str(tmp_path / "depth_mm" / f"{index}.png"), cv2.IMREAD_UNCHANGED) / 1000
         depth = depth[round(4.5) : round(47.1), round(4.1) : round(60.1)]
-        expected.append(depth_evaluation.measures(np.full_like(depth, 2.0)[depth > 0], depth[depth > 0]))
+        every.append(depth[depth > 0])
+        expected.append(depth_evaluation.measures(np.full_like(every[-1], 2.0), every[-1]))
     scores = paddleseg.core.evaluate(Constant(2.0), data, print_detail=False)
     assert scores.report.rows == pytest.approx(np.array(expected), rel=1e-5)
-    assert len(scores) == 5 and scores[0] == scores.report.overall()["delta1"] and scores.measure == "delta1"
-    assert json.loads(json.dumps(scores.report.to_json()))["images"] == 4
-    assert "Eigen's crop" in scores.report.table()
+    report, pixels = scores.report, np.concatenate(every)
+    assert list(report.per_image().values()) == pytest.approx(np.mean(expected, axis=0), rel=1e-5)
+    pooled = depth_evaluation.measures(np.full_like(pixels, 2.0), pixels)
+    assert list(report.pooled().values()) == pytest.approx(pooled, rel=1e-5)
+    assert report.pooled()["rms"] > report.per_image()["rms"]
+    assert len(scores) == 5 and scores[0] == pytest.approx(1 - pooled[2] / 10) and scores.measure == "1 - rms / 10 m"
+    content = json.loads(json.dumps(report.to_json()))
+    assert content["images"] == 4 and content["rms"] == report.pooled()["rms"]
+    assert content["rms_per_image"] == report.per_image()["rms"]
+    for name in ("Eigen's crop", "over all pixels", "mean over images"):
+        assert name in report.table()
+
+
+def test_an_image_counts_by_its_measured_pixels() -> None:
+    rows = np.array([[0.1, 0.1, 1.0, 0.9, 1, 1], [0.4, 0.2, 3.0, 0.3, 1, 1], [np.nan] * 6])
+    report = depth_evaluation.DepthReport(rows, np.array([300, 100, 0]), 10, True)
+    assert report.pooled()["abs_rel"] == pytest.approx((0.1 * 3 + 0.4) / 4)
+    assert report.pooled()["rms"] == pytest.approx(((1 * 3 + 9) / 4) ** 0.5)
+    assert report.per_image()["rms"] == pytest.approx(2)
 
 
 def test_predictions_are_cut_to_what_is_measurable(tmp_path: Path) -> None:
@@ -226,7 +243,7 @@ def test_images_without_a_measured_pixel_are_left_out_and_said(tmp_path: Path) -
     cv2.imwrite(str(tmp_path / "depth_mm" / "0.png"), np.zeros((48, 64), np.uint16))
     data = NYUv2Depth("val", [Normalize()], str(tmp_path))
     report = paddleseg.core.evaluate(Constant(2.0), data, print_detail=False).report
-    assert np.isnan(report.rows[0]).all() and np.isfinite(report.overall()["rms"])
+    assert np.isnan(report.rows[0]).all() and np.isfinite(report.pooled()["rms"])
     assert "3 images, 1 without a measured pixel left out" in report.table()
     assert report.to_json()["per_image"][0] is None
     data.max_depth = 0.5
@@ -332,7 +349,7 @@ def test_train_val_predict_and_export(tmp_path: Path, capsys) -> None:
     log = run("train", "--save_dir", output, *arguments)
     losses = [float(loss) for loss in tiny.losses(log).values()]
     assert len(losses) == 3 and losses[-1] < losses[0]
-    assert "best validation delta1" in log and "| abs_rel |" in log and "mIoU" not in log
+    assert "best validation 1 - rms / 10 m" in log and "| abs_rel |" in log and "mIoU" not in log
 
     trained = ("--model_path", output / "best_model")
     run("val", *trained, "--device", "cpu", "--json", tmp_path / "scores.json")

@@ -10,7 +10,7 @@ import pytest
 from paddleseg import core
 from paddleseg.datasets import Dataset
 from paddleseg.transforms import Normalize
-from sklearn.metrics import cohen_kappa_score, confusion_matrix, jaccard_score
+from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, confusion_matrix, jaccard_score
 
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.evaluation import protocols, segmentation
@@ -67,6 +67,7 @@ def test_every_measure_is_what_scikit_learn_says(scores):
     np.testing.assert_allclose(classes["share"], np.bincount(label, minlength=C) / len(label))
     np.testing.assert_allclose(report.overall()["kappa"], cohen_kappa_score(label, pred), rtol=1e-9)
     np.testing.assert_allclose(report.overall()["pixel_accuracy"], (label == pred).mean())
+    np.testing.assert_allclose(report.overall()["mean_accuracy"], balanced_accuracy_score(label, pred))
     assert 0.2 < report.overall()["miou"] < 1
 
 
@@ -89,6 +90,8 @@ def test_the_table_has_names_and_is_printed_unless_asked_not_to(tmp_path, capsys
     road = next(line for line in printed.splitlines() if "road" in line)
     assert f"{found.report.per_class()['iou'][1]:.4f}" in road
     assert f"mIoU {found[0]:.4f}" in printed
+    assert f"mean accuracy {found.report.overall()['mean_accuracy']:.4f}" in printed
+    assert "scale 1, no flip" in printed.splitlines()
 
 
 def test_a_class_in_no_label_is_marked_and_left_out_of_the_second_mean(tmp_path):
@@ -128,6 +131,29 @@ def test_training_evaluates_through_it_and_repeating_changes_nothing():
     protocols.install()
     repairs.apply()
     assert core.evaluate is core_module("train").evaluate is core_module("val").evaluate is evaluate
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_measures_see_every_image_once_however_many_processes_there_are(tmp_path, monkeypatch, ranks):
+    class Seen:
+        def __init__(self):
+            self.images = []
+
+        def add(self, index, predicted, label):
+            self.images.append((index, int(label[0, 5]), predicted.shape))
+
+    dataset, images = data(tmp_path), []
+    for rank in range(ranks):
+        environment = type("Environment", (), {"nranks": ranks, "rank": rank})
+        monkeypatch.setattr(paddle.distributed, "ParallelEnv", environment)
+        seen = Seen()
+        counter = protocols._Counter(dataset, [seen])
+        sampler = paddle.io.DistributedBatchSampler(dataset, 1, num_replicas=ranks, rank=rank, shuffle=False)
+        for (index,) in sampler:  # which repeats images until each process has as many
+            label = paddle.full([1, 1, 4, 6], index, "int64")
+            counter.calculate_area(label, label, C)
+        images += seen.images
+    assert sorted(images) == [(index, index, (4, 6)) for index in range(len(dataset))]
 
 
 # Data sets with measures of their own

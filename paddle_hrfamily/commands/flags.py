@@ -42,7 +42,7 @@ def add_plugin(group: argparse._ActionsContainer) -> None:
 
 def add_weights(group: argparse._ArgumentGroup, *, required: bool = False) -> None:
     """--model_path."""
-    text = "trained weights: a file, a checkpoint folder, a URL or hf-hub:REPO"
+    text = "trained weights: a file, a checkpoint folder, a URL, hf-hub:REPO or a published name (see hrfamily weights)"
     group.add_argument("--model_path", required=required, help=text)
 
 
@@ -79,6 +79,7 @@ def add_inference(parser: argparse.ArgumentParser, averaging: str) -> None:
         averaging: "aug_eval" or "aug_pred", the flag that turns scales and flips on.
     """
     group = parser.add_argument_group("how the network sees an image")
+    group.add_argument("--protocol", metavar="NAME", help="one of the config's protocols, such as single or multi")
     group.add_argument(f"--{averaging}", action="store_true", help="average over --scales and flips")
     group.add_argument(
         "--scales", nargs="+", type=float, default=1.0, help=f"with --{averaging}, as 0.75 1.0 1.25 (default: 1.0)"
@@ -106,6 +107,18 @@ def inference_settings(config: Mapping[str, object], args: argparse.Namespace, a
     settings = {**config, **{name: getattr(args, name) for name in asked}}
     InferenceOptions.read(settings)
     return settings
+
+
+def asked_protocol(args: argparse.Namespace, averaging: str, default: str | None = None) -> str | None:
+    """What --protocol names, or the default; None where other flags of `add_inference` say how images are seen.
+
+    Raises:
+        UserError: both do.
+    """
+    others = [flag for flag in (averaging, "is_slide") if getattr(args, flag)]
+    if others and args.protocol is not None:
+        raise UserError(f"--protocol {args.protocol} says all that --{others[0]} would: give one of them")
+    return None if others else args.protocol or default
 
 
 def register(args: argparse.Namespace) -> None:

@@ -3,10 +3,12 @@
     hrfamily predict --config configs/quickstart.yml --model_path output/best_model --image_path street.jpg
     hrfamily predict --config … --model_path … --image_path folder/ --aug_pred --scales 0.75 1 1.25 --flip_horizontal
     hrfamily predict --config … --model_path … --image_path drive.mp4 --is_slide --crop_size 1024 512 --stride 768 384
+    hrfamily predict --config … --model_path … --image_path leftImg8bit/test --server cityscapes --protocol multi
 
 The same as `python -m paddleseg.predict`, with every flag of PaddleSeg's tools/predict.py. --image_path is an image, a
 folder (with all below it), a text file of paths, or a video. Sizes are width, then height. The exit status is 1 where
 some of several images could not be read. A network of depth writes 16-bit millimetres and an image of them instead.
+--server writes what a benchmark's server takes, and nothing else: for Cityscapes label maps of labelIds and their zip.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("output")
     output.add_argument("--save_dir", default="./output/result", help="folder for the results (default: %(default)s)")
     output.add_argument("--custom_color", nargs="+", type=int, metavar="N", help="r g b of each class in turn")
+    output.add_argument("--server", choices=("cityscapes",), help="write what this benchmark's server takes")
     flags.add_opacity(output, 0.4)
     output.add_argument("--no_legend", action="store_true", help="overlays of the image's size, without a legend")
     flags.add_device(parser)
@@ -41,33 +44,44 @@ def run(args: argparse.Namespace) -> int:
     from hrfamily_deploy.imaging.video import SUFFIXES as VIDEO_SUFFIXES
     from hrfamily_deploy.imaging.video import Video
     from paddle_hrfamily.data.classes import class_table
-    from paddle_hrfamily.inference import depth_maps, label_maps, prediction
+    from paddle_hrfamily.inference import cityscapes_server, depth_maps, label_maps, prediction
     from paddle_hrfamily.inference.options import InferenceOptions
+    from paddle_hrfamily.inference.protocol import Protocol
     from paddle_hrfamily.integration import config_file, model_loading
 
     flags.check_opacity(args.opacity)
     config = config_file.load(args.config, opts=args.opts)
+    protocol = Protocol.of_config(config.dic, flags.asked_protocol(args, "aug_pred"))
     settings = flags.inference_settings(config.test_config, args, "aug_pred")  # `aug_eval` is evaluation's alone
     how = InferenceOptions.read(settings)
     table = class_table(config.dic).recolored(args.custom_color or settings.get("custom_color") or ())
     path = _image_path(args.image_path)
     source = Video(path) if path.suffix.lower() in VIDEO_SUFFIXES else image_files.find(path)
-    weights = model_loading.weights_file(args.model_path)
+    if args.server:
+        if isinstance(source, Video):
+            raise UserError(f"--image_path {path}: --server takes images")
+        cityscapes_server.check(source, len(table))
+    weights = model_loading.weights_file(args.model_path, config)
     if weights is None and not config.model_cfg.get("pretrained"):
         raise UserError("--model_path is missing: the network would predict with random weights")
 
     utils.set_device(args.device)
     builder, model = model_loading.network(config, weights)
+    channels, folder = config_file.in_channels(config), Path(args.save_dir)
     if model_loading.is_of_depth(model):
-        if isinstance(source, Video):
-            raise UserError(f"--image_path {path}: depth is predicted of images; take them from the video first")
-        predict = prediction.depth_predictor(model, builder, config_file.in_channels(config), how)
-        return depth_maps.predict_images(source, predict, Path(args.save_dir))
-    predict = prediction.label_predictor(model, builder, config_file.in_channels(config), how)
+        if isinstance(source, Video) or args.server:
+            what = "--server takes classes" if args.server else "take them from the video first"
+            raise UserError(f"--image_path {path}: depth is predicted of images; {what}")
+        return depth_maps.predict_images(
+            source, prediction.depth_predictor(model, builder, channels, how, protocol), folder
+        )
+    predict = prediction.label_predictor(model, builder, channels, how, protocol)
     style = label_maps.OverlayStyle(table, args.opacity, legend=not args.no_legend)
     if isinstance(source, Video):
-        return label_maps.predict_video(source, predict, style, Path(args.save_dir))
-    return label_maps.predict_images(source, predict, style, Path(args.save_dir))
+        return label_maps.predict_video(source, predict, style, folder)
+    if args.server:
+        return cityscapes_server.predict_images(source, predict, folder)
+    return label_maps.predict_images(source, predict, style, folder)
 
 
 def _image_path(given: str | None) -> Path:

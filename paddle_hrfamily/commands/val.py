@@ -3,8 +3,11 @@
     hrfamily val --config configs/quickstart.yml --model_path output/best_model/model.pdparams --json scores.json
     hrfamily val --config … --model_path … --aug_eval --scales 0.75 1.0 1.25 --flip_horizontal
     hrfamily val --config … --model_path … --is_slide --crop_size 1024 512 --stride 768 384
+    hrfamily val --config configs/hrnet_w48_ocr_cityscapes.yml --model_path … --protocol multi --boundary_iou
 
-The same as `python -m paddleseg.val`, with every flag of PaddleSeg's tools/val.py. Sizes are width, then height.
+The same as `python -m paddleseg.val`, with every flag of PaddleSeg's tools/val.py. Sizes are width, then height. Where
+no flag says how the network sees an image, that is the config's protocol `single`, as published, if it has one, else
+its test_config. On Cityscapes the scores of categories and of instances (iIoU) are printed too.
 """
 
 from __future__ import annotations
@@ -16,9 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paddle_hrfamily.commands import flags
+from paddle_hrfamily.errors import UserError
 
 if TYPE_CHECKING:
+    import paddle
     from paddleseg.cvlibs import Config
+
+    from paddle_hrfamily.evaluation.scores import ImageMeasure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flags.add_inference(parser, "aug_eval")
     add = parser.add_argument_group("output").add_argument
     add("--json", metavar="FILE", help="write every figure, the confusion matrix and the options")
+    add("--boundary_iou", action="store_true", help="also the IoU of outlines (arXiv 2103.16562)")
+    add("--levels", action="store_true", help="also what each level of SpecializeFuse predicts (its table 9, figure 3)")
     add("--auc_roc", type=_yes_or_no, default=False, help="also the area under the ROC curve")
     hardware = flags.add_device(parser)
     flags.add_num_workers(hardware)
@@ -43,13 +52,15 @@ def run(args: argparse.Namespace) -> None:
 
     from paddle_hrfamily.commands import checks
     from paddle_hrfamily.files import write_json
+    from paddle_hrfamily.inference.protocol import SINGLE, Protocol
     from paddle_hrfamily.integration import config_file, model_loading
     from paddle_hrfamily.patching import accepted
 
     config = config_file.load(args.config, opts=args.opts)
     config_file.use_data_format(config, args.data_format)
-    inference = flags.inference_settings(config.test_config, args, "aug_eval")
-    weights = model_loading.weights_file(args.model_path)
+    protocol = Protocol.of_config(config.dic, flags.asked_protocol(args, "aug_eval", SINGLE))
+    inference = {} if protocol else flags.inference_settings(config.test_config, args, "aug_eval")
+    weights = model_loading.weights_file(args.model_path, config)
     flags.check_json(args.json)
 
     utils.show_env_info()
@@ -71,11 +82,43 @@ def run(args: argparse.Namespace) -> None:
         "auc_roc": args.auc_roc,
         **inference,
     }
-    scores = core.evaluate(**accepted(core.evaluate, arguments))
+    measures = _measures(args, dataset)
+    scores = core.evaluate(**accepted(core.evaluate, arguments), protocol=protocol, measures=measures)
+    content = scores.report.to_json()
+    if args.levels:
+        from paddle_hrfamily.evaluation import levels
+
+        report = levels.evaluate(model, dataset, protocol=protocol, num_workers=args.num_workers)
+        logger.info(f"[EVAL] Levels:\n{report.table()}")
+        content.update(report.to_json())
     if args.json and paddle.distributed.ParallelEnv().rank == 0:
-        content = {**scores.report.to_json(), **_provenance(args, config, inference, weights)}
-        write_json(Path(args.json), content)
+        seen = protocol.to_json() if protocol else {"protocol": None, **inference}
+        write_json(Path(args.json), {**content, **_provenance(args, config, seen, weights)})
         logger.info(f"Everything is in {args.json}")
+
+
+def _measures(args: argparse.Namespace, dataset: paddle.io.Dataset) -> list[ImageMeasure]:
+    """What is measured beside the pixel counts, of a data set of classes.
+
+    Raises:
+        UserError: flags ask for it of another data set.
+    """
+    from paddle_hrfamily.evaluation import boundaries, cityscapes, protocols
+    from paddle_hrfamily.evaluation.segmentation import class_names
+
+    if protocols.protocol_of(dataset) is not None:
+        for flag in ("boundary_iou", "levels"):
+            if getattr(args, flag):
+                raise UserError(
+                    f"--{flag} is about classes, and {type(dataset).__name__} is not judged by classes of pixels"
+                )
+        return []
+    measures: list[ImageMeasure] = []
+    if cityscapes.is_cityscapes(dataset):
+        measures.append(cityscapes.CityscapesMeasure(dataset))
+    if args.boundary_iou:
+        measures.append(boundaries.BoundaryMeasure(class_names(dataset), dataset.ignore_index))
+    return measures
 
 
 def _provenance(

@@ -3,13 +3,17 @@
 `install()` puts a function around `paddleseg.core.evaluate`; evaluation during training goes through it too. A data set
 of classes is evaluated by PaddleSeg's own loop, whose pixels are counted on the way. One with a `task` of PROTOCOLS is
 evaluated by the function there, and one with a method `evaluate(model, options)` by that.
+
+The function takes two arguments more than PaddleSeg's: `protocol`, an `inference.protocol.Protocol` in place of scales,
+flips and windows, and `measures`, each an `ImageMeasure` that a data set of classes is also judged by.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -19,10 +23,11 @@ from paddle import nn
 from paddle_hrfamily.errors import unknown
 from paddle_hrfamily.evaluation import depth, medical
 from paddle_hrfamily.evaluation.counts import areas, gathered, pixel_counts
-from paddle_hrfamily.evaluation.scores import Scores
+from paddle_hrfamily.evaluation.scores import ImageMeasure, Scores
 from paddle_hrfamily.evaluation.segmentation import SegmentationReport, class_names
 from paddle_hrfamily.inference.options import EvaluationOptions, InferenceOptions
 from paddle_hrfamily.inference.prediction import mirrored_classes
+from paddle_hrfamily.inference.protocol import Protocol
 from paddle_hrfamily.patching import Overlay, core_module, patched, wrap_core
 
 Evaluate = Callable[[nn.Layer, EvaluationOptions], Scores]
@@ -62,21 +67,32 @@ def _on(
 def _reported(evaluate: Callable) -> Callable:
     from paddleseg.utils import logger, metrics
 
-    def reported(*args: object, **kwargs: object) -> Scores:
+    def reported(
+        *args: object, protocol: Protocol | None = None, measures: Sequence[ImageMeasure] = (), **kwargs: object
+    ) -> Scores:
         bound = inspect.signature(evaluate).bind(*args, **kwargs)
         bound.apply_defaults()
         dataset = bound.arguments["eval_dataset"]
+        transforms = getattr(getattr(dataset, "transforms", None), "transforms", ())
         own = protocol_of(dataset)
-        if own is not None:
-            return own(bound.arguments["model"], _options(bound.arguments))
-        counter = _Counter(dataset)
-        counting = Overlay(metrics, calculate_area=counter.calculate_area)
-        with patched(core_module("val"), metrics=counting), mirrored_classes(dataset, dataset.num_classes):
-            scores = Scores(evaluate(*args, **kwargs))
-        report = SegmentationReport(counter.total(), class_names(dataset), dataset.ignore_index, len(dataset))
-        scores.report = report
+        with protocol.applied(transforms) if protocol else nullcontext():
+            if own is not None:
+                return own(bound.arguments["model"], _options(bound.arguments))
+            counter = _Counter(dataset, measures)
+            counting = Overlay(metrics, calculate_area=counter.calculate_area)
+            with patched(core_module("val"), metrics=counting), mirrored_classes(dataset, dataset.num_classes):
+                scores = Scores(evaluate(*args, **kwargs))
+        counts = counter.total()
+        scores.report = SegmentationReport(
+            counts,
+            class_names(dataset),
+            dataset.ignore_index,
+            len(dataset),
+            str(protocol or _options(bound.arguments).inference),
+            tuple(measure.report(counts) for measure in measures),
+        )
         if bound.arguments["print_detail"]:
-            logger.info("[EVAL] Per class:\n" + report.table())
+            logger.info("[EVAL] Per class:\n" + scores.report.table())
         return scores
 
     return reported
@@ -92,9 +108,10 @@ def _options(arguments: Mapping[str, Any]) -> EvaluationOptions:
 class _Counter:
     """Adds up the pixel counts of all images, each once: with several processes, PaddleSeg repeats some to fill up."""
 
-    def __init__(self, dataset: paddle.io.Dataset) -> None:
+    def __init__(self, dataset: paddle.io.Dataset, measures: Sequence[ImageMeasure] = ()) -> None:
         environment = paddle.distributed.ParallelEnv()
         self.dataset = dataset
+        self.measures = measures
         self.ranks, self.index = environment.nranks, environment.rank
         self.counts = np.zeros((dataset.num_classes + 2, dataset.num_classes + 1), dtype="int64")
 
@@ -104,6 +121,8 @@ class _Counter:
         counts = pixel_counts(pred, label, num_classes, ignore_index)
         if self.index < len(self.dataset):
             self.counts += counts
+            for measure in self.measures:
+                measure.add(self.index, *(x.numpy().reshape(x.shape[-2:]).astype("int64") for x in (pred, label)))
         self.index += self.ranks
         return tuple(paddle.to_tensor(area) for area in areas(counts, ignore_index))
 

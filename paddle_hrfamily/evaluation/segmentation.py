@@ -9,6 +9,7 @@ import paddle
 
 from paddle_hrfamily.data.classes import class_table
 from paddle_hrfamily.evaluation.counts import areas
+from paddle_hrfamily.evaluation.scores import Report
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,16 @@ class SegmentationReport:
         names: the C classes.
         ignore_index: the label value that is left out.
         images: how many were evaluated.
+        inference: how the network saw them, in words.
+        further: reports of further measures of the same images.
     """
 
     counts: np.ndarray
     names: tuple[str, ...]
     ignore_index: int
     images: int
+    inference: str = ""
+    further: tuple[Report, ...] = ()
 
     @property
     def confusion(self) -> np.ndarray:
@@ -49,8 +54,9 @@ class SegmentationReport:
         }
 
     def overall(self) -> dict[str, float]:
-        """miou and dice (means over all classes, as PaddleSeg), miou_present (over the classes in the labels), pixel
-        accuracy and Cohen's kappa (NaN where all labels are one class)."""
+        """miou, mean_accuracy and dice (means over all classes, as PaddleSeg; the second is "avg. acc." of the papers'
+        LIP tables), miou_present (over the classes in the labels), pixel accuracy and Cohen's kappa (NaN where all
+        labels are one class)."""
         hit, predicted, labelled = self._areas
         classes = self.per_class()
         total = labelled.sum()
@@ -62,6 +68,7 @@ class SegmentationReport:
             "miou": float(classes["iou"].mean()),
             "miou_present": float(classes["iou"][self.present].mean()) if self.present.any() else 0.0,
             "pixel_accuracy": float(accuracy),
+            "mean_accuracy": float(classes["accuracy"].mean()),
             "kappa": float(kappa),
             "dice": float(classes["dice"].mean()),
         }
@@ -79,7 +86,7 @@ class SegmentationReport:
         lines = [
             str(table),
             f"{self.images} images: mIoU {overall['miou']:.4f}, pixel accuracy {overall['pixel_accuracy']:.4f}, "
-            f"kappa {overall['kappa']:.4f}, dice {overall['dice']:.4f}",
+            f"mean accuracy {overall['mean_accuracy']:.4f}, kappa {overall['kappa']:.4f}, dice {overall['dice']:.4f}",
         ]
         absent = [name for name, present in zip(self.names, self.present) if not present]
         if absent:
@@ -87,7 +94,9 @@ class SegmentationReport:
                 f"No label has {', '.join(absent)}: their IoU counts as 0 above; "
                 f"mIoU over the others {overall['miou_present']:.4f}"
             )
-        return "\n".join(lines)
+        if self.inference:
+            lines.append(self.inference)
+        return "\n".join([*lines, *(report.table() for report in self.further)])
 
     def to_json(self) -> dict[str, object]:
         """Everything above as JSON types, null where a measure is undefined."""
@@ -100,6 +109,7 @@ class SegmentationReport:
                 for index, name in enumerate(self.names)
             ],
             "confusion_rows_are_labels": self.confusion.tolist(),
+            **{key: value for report in self.further for key, value in report.to_json().items()},
         }
 
     @property

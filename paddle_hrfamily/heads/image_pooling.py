@@ -2,6 +2,12 @@
 
 A network trained on crops has only ever seen averages over an area of their size. On larger images GAP averages over
 more; AP slides a window of the crop's size instead, and gives a map of averages, one wherever the window fits.
+
+That map is smaller than the feature, and the paper does not say how it comes to lie on it. Here the decoder stretches
+it over the whole feature, bilinearly, as it does every coarser map. The public code of a DeepLabV3 that is tested in
+this way (mapillary/inplace_abn, scripts/modules/deeplab.py) leaves each average at the centre of its window and repeats
+the outermost ones up to the border. On crops of the window's size both are GAP: that is TILED of table 12, the protocol
+`tiled` of the configs.
 """
 
 from __future__ import annotations

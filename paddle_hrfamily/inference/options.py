@@ -39,6 +39,16 @@ class InferenceOptions:
             stride=stride,
         )
 
+    def __str__(self) -> str:
+        """As tables say it: scales and flips, if there are any, and windows."""
+        flips = [word for word in ("horizontal", "vertical") if self.aug_pred and getattr(self, f"flip_{word}")]
+        scales = self.scales if self.aug_pred else (1.0,)
+        words = [f"scale{'s' if len(scales) > 1 else ''} {' '.join(f'{scale:g}' for scale in scales)}"]
+        words.append(f"flip {' and '.join(flips)}" if flips else "no flip")
+        if self.crop_size and self.stride:
+            words.append("windows {}x{} by {}x{}".format(*self.crop_size, *self.stride))
+        return ", ".join(words)
+
 
 @dataclass(frozen=True)
 class EvaluationOptions:

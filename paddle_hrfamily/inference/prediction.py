@@ -16,25 +16,35 @@ from paddleseg.transforms import Compose
 from hrfamily_deploy.progress import progress
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.inference.options import EvaluationOptions, InferenceOptions
+from paddle_hrfamily.inference.protocol import Protocol
 from paddle_hrfamily.patching import patched
 
 
 def label_predictor(
-    model: paddle.nn.Layer, builder: SegBuilder, channels: int, options: InferenceOptions
+    model: paddle.nn.Layer,
+    builder: SegBuilder,
+    channels: int,
+    options: InferenceOptions,
+    protocol: Protocol | None = None,
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A function from an image (H, W, 3), RGB uint8, to its label map (H, W), int32.
 
-    `channels` is what the network takes: 3, or 1 for a grey image that is made of the RGB one.
+    `channels` is what the network takes: 3, or 1 for a grey image that is made of the RGB one. A `protocol` takes the
+    place of the options.
     """
-    infer_one = _predictor(model, builder, channels, options)
+    infer_one = _predictor(model, builder, channels, options, protocol)
     return lambda image: infer_one(image)[0].numpy()[0, 0]
 
 
 def depth_predictor(
-    model: paddle.nn.Layer, builder: SegBuilder, channels: int, options: InferenceOptions
+    model: paddle.nn.Layer,
+    builder: SegBuilder,
+    channels: int,
+    options: InferenceOptions,
+    protocol: Protocol | None = None,
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A function from an image (H, W, 3), RGB uint8, to its depth (H, W), float32 metres of 0 or more."""
-    infer_one = _predictor(model, builder, channels, options)
+    infer_one = _predictor(model, builder, channels, options, protocol)
     return lambda image: infer_one(image)[1].numpy()[0, 0].clip(min=0)
 
 
@@ -55,20 +65,30 @@ def predictions(
 ) -> Iterator[tuple[dict[str, Any], paddle.Tensor]]:
     """The samples of these numbers, one after the other, as batches of one, each with its output (1, K, H, W) at the
     size of the label; `name` is the progress bar's."""
-    loader = paddle.io.DataLoader(
-        paddle.io.Subset(dataset, list(indices)), batch_size=1, num_workers=options.num_workers, return_list=True
-    )
     half = options.precision == "fp16"
     model.eval()
-    for sample in progress(loader, name, len(indices), leave=False, disable=not options.print_detail):
+    for sample in samples(dataset, indices, options.num_workers, name, quiet=not options.print_detail):
         mixed = paddle.amp.auto_cast(level=options.amp_level) if half else nullcontext()
         with paddle.no_grad(), mixed:
             _, output = _infer(model, sample["img"], sample["trans_info"], options.inference)
         yield sample, output.astype("float32")
 
 
+def samples(
+    dataset: paddle.io.Dataset, indices: Sequence[int], num_workers: int = 0, name: str = "evaluating", *, quiet: bool
+) -> Iterator[dict[str, Any]]:
+    """The samples of these numbers, one after the other, as batches of one; `name` is the progress bar's."""
+    subset = paddle.io.Subset(dataset, list(indices))
+    loader = paddle.io.DataLoader(subset, batch_size=1, num_workers=num_workers, return_list=True)
+    yield from progress(loader, name, len(indices), leave=False, disable=quiet)
+
+
 def _predictor(
-    model: paddle.nn.Layer, builder: SegBuilder, channels: int, options: InferenceOptions
+    model: paddle.nn.Layer,
+    builder: SegBuilder,
+    channels: int,
+    options: InferenceOptions,
+    protocol: Protocol | None = None,
 ) -> Callable[[np.ndarray], tuple[paddle.Tensor, paddle.Tensor]]:
     """Image (H, W, 3) -> labels (1, 1, H, W) and output (1, K, H, W)."""
     if channels not in (1, 3):
@@ -81,7 +101,9 @@ def _predictor(
     def predict(image: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor]:
         data = transforms({"img": cv2.cvtColor(image, to_input).astype(np.float32)})
         batch = paddle.to_tensor(data["img"][np.newaxis])  # (1, channels, h, w)
-        with paddle.no_grad(), mirrored_classes(dataset, getattr(dataset, "NUM_CLASSES", 0)):
+        mirrored = mirrored_classes(dataset, getattr(dataset, "NUM_CLASSES", 0))
+        published = protocol.applied(transforms.transforms) if protocol else nullcontext()
+        with paddle.no_grad(), mirrored, published:
             return _infer(model, batch, data["trans_info"], options)
 
     return predict

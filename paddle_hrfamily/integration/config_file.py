@@ -23,6 +23,7 @@ TOP_LEVEL = [
     "train_dataset",
     "val_dataset",
     "test_config",
+    "protocols",
     "optimizer",
     "lr_scheduler",
     "loss",
@@ -44,18 +45,19 @@ def find_config(path: str | Path | None) -> Path:
         UserError: no such file; the message has the nearest names.
     """
     if path is None:
-        raise UserError("--config FILE is missing; this package's own are " + ", ".join(sorted(_packaged())))
+        raise UserError("--config FILE is missing; this package's own are " + ", ".join(sorted(packaged_configs())))
     given = Path(path)
     if given.suffix not in (".yml", ".yaml"):
         raise UserError(f"--config {path} is not a YAML file; its name must end in .yml or .yaml")
-    packaged = _packaged()
+    packaged = packaged_configs()
     candidate = given if given.is_file() else packaged.get(given.name)
     if candidate is None:
         raise UserError(f"--config {path} does not exist{nearest(given.name, packaged)}")
     return candidate
 
 
-def _packaged() -> dict[str, Path]:
+def packaged_configs() -> dict[str, Path]:
+    """This package's own configs by file name."""
     return {file.name: file for folder in CONFIG_FOLDERS for file in folder.glob("*.yml")}
 
 
