@@ -20,6 +20,10 @@ from paddle_hrfamily.contract import Backbone
 from paddle_hrfamily.layers import ConvBN, Padding, Upsampling, halve_channels, resize_as
 
 Features = dict[int, paddle.Tensor]
+# Which modules end with an exchange between their streams (HRNet, table 12): all of them (8 of HRNet's modules), the
+# last of each stage (3), or the very last (1).
+Exchanges = Literal["all", "across", "final"]
+EXCHANGES: tuple[Exchanges, ...] = ("all", "across", "final")
 # How a rejoining stream meets its skip (U-HRNet, figure 3): "A" adds, "B" averages channel pairs and concatenates.
 SkipFusion = Literal["A", "B"]
 
@@ -121,7 +125,10 @@ def _downsampling(in_channels: int, out_channels: int, factor: int, style: Style
 
 
 class HRModule(nn.Layer):
-    """Residual blocks on every stream in parallel, then the exchange between them; a single stream has none."""
+    """Residual blocks on every stream in parallel, then the exchange between them, to the streams `targets`.
+
+    A single stream has no exchange, and no targets mean none.
+    """
 
     def __init__(self, strides: Sequence[int], layout: Layout, style: Style, targets: Sequence[int]) -> None:
         super().__init__()
@@ -130,7 +137,7 @@ class HRModule(nn.Layer):
             self.branches[str(stride)] = block_chain(
                 layout.block, layout.channels(stride), layout.block_width(stride), layout.blocks
             )
-        self.exchange = FusionLayer(strides, layout, style, targets) if len(strides) > 1 else None
+        self.exchange = FusionLayer(strides, layout, style, targets) if len(strides) > 1 and targets else None
 
     def forward(self, feats: Features) -> Features:
         feats = {int(stride): branch(feats[int(stride)]) for stride, branch in self.branches.items()}
@@ -206,6 +213,7 @@ class MultiResNet(Backbone):
         fusion: SkipFusion = "A",
         channel_pool: bool = False,
         finest_alone: bool = False,
+        exchanges: Exchanges = "all",
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
@@ -222,9 +230,12 @@ class MultiResNet(Backbone):
         self.stages = nn.LayerList()
         alive = {4: layout.stem_width * Bottleneck.expansion}
         for stage in layout.stages:
-            ends = (4,) if finest_alone and stage is layout.stages[-1] else stage.strides
+            is_last = stage is layout.stages[-1]
+            ends = (4,) if finest_alone and is_last else stage.strides
             self.transitions.append(Transition(alive, stage.strides, layout, style, fusion))
-            self.stages.append(_modules(stage, ends, layout, style))
+            targets = [stage.strides if exchanges == "all" else ()] * (stage.modules - 1)
+            targets.append(ends if is_last or exchanges != "final" else ())
+            self.stages.append(nn.Sequential(*(HRModule(stage.strides, layout, style, fed) for fed in targets)))
             alive = {stride: layout.channels(stride) for stride in stage.strides}
         every = {stride for stage in layout.stages for stride in stage.strides}
         self.streams = [4] if finest_alone else sorted(every)
@@ -238,12 +249,6 @@ class MultiResNet(Backbone):
             feats.update(modules(transition(feats)))
         streams = [feats[stride] for stride in self.streams]
         return [representation(streams, self.channel_pool, self.style.align_corners)] if self.concat else streams
-
-
-def _modules(stage: Stage, ends: Sequence[int], layout: Layout, style: Style) -> nn.Sequential:
-    """The modules of a stage, of which the last feeds the streams `ends`."""
-    targets = [stage.strides] * (stage.modules - 1) + [ends]
-    return nn.Sequential(*(HRModule(stage.strides, layout, style, fed) for fed in targets))
 
 
 def representation(feats: Sequence[paddle.Tensor], channel_pool: bool, align_corners: bool) -> paddle.Tensor:

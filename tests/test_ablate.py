@@ -20,6 +20,7 @@ from paddle_hrfamily.__main__ import run_command
 from paddle_hrfamily.ablation import runs, table
 from paddle_hrfamily.ablation.suite import Suite, read_suite
 from paddle_hrfamily.errors import UserError
+from paddle_hrfamily.integration import config_file, registration
 from tests import tiny
 
 FLAGS = ("--device", "cpu", "--save_interval", "4", "--iters", "20")
@@ -155,6 +156,7 @@ def test_an_interrupted_comparison_leaves_no_process_behind(tmp_path: Path) -> N
         ({"rows": {"a": 3}}, "must map keys"),
         ({"rows": {"a": {"modle": {}}}}, "did you mean model"),
         ({"rows": {"a": {"opts": "x=1"}}}, "opts must be a list"),
+        ({"rows": {"a": {"by_config": ["x.yml"]}}}, "by_config must map configs"),
         ({"config": None}, "no config to start from"),
     ],
 )
@@ -177,6 +179,79 @@ def test_a_row_is_its_config_with_changes(tmp_path: Path) -> None:
     assert config.dic["optimizer"] == {"type": "SGD", "momentum": 0.5, "weight_decay": 4.0e-5}
     with pytest.raises(UserError, match=r"row a on config.yml: .*batch_size"):
         suite.rows[0].resolved(opts=["batch_size=none"])
+
+
+def test_a_row_means_the_same_on_every_config_that_it_is_for(tmp_path: Path) -> None:
+    by_config = {"config.yml": {"loss": {"coef": [2]}}, "other.yml": {"loss": {"coef": [3]}, "iters": 7}}
+    suite = write_suite(tmp_path, {"a": {"loss": {"types": []}, "by_config": by_config}})
+    own, other, third = (read_suite(suite, config).rows[0] for config in (None, "other.yml", "third.yml"))
+    assert own.changes == {"loss": {"types": [], "coef": [2]}} and not own.refusal
+    assert other.changes == {"loss": {"types": [], "coef": [3]}, "iters": 7} and not other.refusal
+    with pytest.raises(UserError, match=r"row a is written for config.yml and other.yml, not for third.yml"):
+        third.resolved()
+
+
+def test_a_row_with_a_config_of_its_own_says_that_another_does_not_reach_it(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, {"a": {}, "b": {"config": "quickstart.yml"}})
+    plain, own = read_suite(suite, str(tmp_path / "config.yml")).rows
+    assert plain.resolved().iters
+    with pytest.raises(UserError, match=r"row b starts from quickstart.yml whatever --config says"):
+        own.resolved()
+    assert read_suite(suite).rows[1].resolved().dic["train_dataset"]["type"] == "StreetScenes"
+
+
+# Row of table IX -> losses by type and weight, and the crop: on CamVid's short schedule, and on Cityscapes as printed.
+CE, OHEM = "CrossEntropyLoss", "WeightedOhemCrossEntropyLoss"
+TABLE_IX = {
+    "plain": ([CE], [256, 256], [1024, 512]),
+    "deep_supervision": ([CE, CE], [256, 256], [1024, 512]),
+    "ohem": ([OHEM, CE], [256, 256], [1024, 512]),
+    "larger_crop": ([OHEM, CE], [320, 320], [1024, 1024]),
+}
+
+
+@pytest.mark.parametrize("row", TABLE_IX)
+@pytest.mark.parametrize("base", ["ddrnet_23_slim_camvid.yml", "ddrnet_23_slim_cityscapes.yml"])
+def test_rows_of_ddrnets_training_are_the_papers_on_both_data_sets(row: str, base: str) -> None:
+    registration.register()
+    (found,) = read_suite("ddrnet_training", base).select([row])
+    config = found.resolved()
+    losses, *crops = TABLE_IX[row]
+    types, coef = config.dic["loss"]["types"], config.dic["loss"]["coef"]
+    names = [item["type"].replace("WeightedPixel", "") for item in types * (len(coef) if len(types) == 1 else 1)]
+    assert names == losses and coef == [1, 0.4][: len(losses)]
+    assert config.dic["model"].get("auxiliary", True) == (len(losses) == 2)
+    transforms = {item["type"]: item for item in config.dic["train_dataset"]["transforms"]}
+    assert transforms["RandomPaddingCrop"]["crop_size"] == crops["cityscapes" in base]
+    if "cityscapes" in base:  # class weights on every row, and nothing else of the augmentation changed
+        assert all(len(item["weight"]) == 19 for item in types)
+        plain = {item["type"]: item for item in config_file.load(base).dic["train_dataset"]["transforms"]}
+        assert {**transforms, "RandomPaddingCrop": plain["RandomPaddingCrop"]} == plain
+    runs.parameters(config)
+
+
+SUITES_ON = [
+    ("specialize_fuse_output", "hrnet_w48_specialize_fuse_ade20k.yml"),
+    ("specialize_fuse_relabelling", "hrnet_w32_specialize_fuse_ade20k_split.yml"),
+    *((f"spgnet_{name}", "spgnet_r18_cityscapes.yml") for name in ("guidance", "stages", "depth", "pooling")),
+    ("spgnet_ohem", "spgnet_r50_cityscapes.yml"),
+    ("ddrnet_context", "ddrnet_23_slim_cityscapes.yml"),
+    ("hrnet_fusion", "hrnet_w48_cityscapes.yml"),
+    ("hrnet_representation", "hrnet_w18_cityscapes.yml"),
+]
+
+
+@pytest.mark.parametrize(("suite", "base"), SUITES_ON)
+def test_every_row_builds_on_the_papers_own_config_too(suite: str, base: str) -> None:
+    """`plain` of Specialize and Fuse among them, which once had another backbone than --config."""
+    registration.register()
+    for row in read_suite(suite, base).rows:
+        config = row.resolved()
+        assert config.dic["train_dataset"]["dataset_root"] != "data/camvid"
+        base_model = config_file.load(base).dic["model"]
+        if "backbone" in base_model:
+            assert config.dic["model"]["backbone"]["variant"] == base_model["backbone"]["variant"]
+        assert runs.parameters(config) > 1e6
 
 
 def test_mean_and_spread() -> None:

@@ -84,6 +84,71 @@ def test_other_pyramids_train_and_answer(strides: tuple[int, ...], context: bool
         assert model(paddle.randn([1, 3, 33, 70]))[0].shape == [1, 3, 33, 70]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"context": "anl"},
+        {"context": "anl_multi"},
+        {"output": "single"},
+        {"output": "single", "context": "anl"},
+        {"output": "single", "context": "none"},
+        {"unity_as_written": True, "semantic_channels": 32, "unity_channels": 8},
+    ],
+    ids=str,
+)
+def test_the_rows_of_table_6_train_and_answer(options: dict[str, Any]) -> None:
+    model = SpecializeFuse(HRNet("W18_Small_V1"), 3, **{"semantic_channels": 16, **options})
+    losses = step(model, paddle.randn([2, 3, 64, 64]), paddle.randint(0, 3, [2, 64, 64]))
+    assert len(losses) == (1 if "output" in options else 7)
+    assert_finite_gradients(model)
+    model.eval()
+    with paddle.no_grad():
+        assert model(paddle.randn([1, 3, 33, 70]))[0].shape == [1, 3, 33, 70]
+
+
+def test_a_single_output_keeps_the_context_of_all_levels() -> None:
+    """Table 6: what is left out is the other levels' classifiers, and unity."""
+    paddle.seed(2)
+    pyramid, single = (SpecializeFuse(HRNet("W18_Small_V1"), 3, output=output) for output in ("pyramid", "single"))
+    state = pyramid.state_dict()
+    for name in single.state_dict():
+        finest = name.replace("semantic.classify.0.", "semantic.classify.3.")
+        single.state_dict()[name].set_value(state[finest])
+    left_out = {name for name in state if name not in single.state_dict()}
+    assert all(name.startswith(("head.semantic.classify.", "head.unity.")) for name in left_out)
+    image = paddle.randn([1, 3, 64, 64])
+    pyramid.eval()
+    single.eval()
+    feats = pyramid.backbone(image)
+    pyramid.head.training = single.head.training = True  # all levels' logits, of batch norms in evaluation
+    with paddle.no_grad():
+        np.testing.assert_allclose(single.head(feats)[0].numpy(), pyramid.head(feats)[3].numpy(), atol=1e-5)
+
+
+def test_training_and_fusing_have_thresholds_of_their_own() -> None:
+    """Table 8's auxiliary supervision: trained as ever, answered by the finest level alone."""
+    paddle.seed(3)
+    model = SpecializeFuse(HRNet("W18_Small_V1"), 3, threshold=1.1, relabel_threshold=0.9, semantic_channels=16)
+    usual = SpecializeFuse(HRNet("W18_Small_V1"), 3, semantic_channels=16)
+    usual.set_state_dict(model.state_dict())
+    data = {"label": paddle.zeros([1, 64, 64], "int64")}
+    image = paddle.randn([1, 3, 64, 64])
+    losses = {"types": [theirs.CrossEntropyLoss()], "coef": [1]}
+    trained = []
+    for network in (model, usual):
+        network.train()
+        logits = network(image)
+        logits[4:] = [paddle.full_like(x, 3.0) for x in logits[4:]]  # sigmoid(3) = 0.95: true unity-cells all
+        trained.append([float(x) for x in network.loss_computation(logits, losses, data)])
+    np.testing.assert_allclose(*trained, rtol=1e-5)
+    assert trained[0][1:4] == [0, 0, 0]  # which leaves nothing to the finer levels
+    model.eval()
+    finest: list[paddle.Tensor] = []
+    model.head.semantic.register_forward_post_hook(lambda layer, inputs, out: finest.append(out[-1]))
+    with paddle.no_grad():
+        np.testing.assert_array_equal(model.native_logits(image)[0].numpy(), finest[0].numpy())
+
+
 @settings(max_examples=8, deadline=None)
 @given(height=st.integers(32, 80), width=st.integers(32, 80))
 def test_any_size_is_answered_at_its_own_size(tiny: SpecializeFuse, height: int, width: int) -> None:
@@ -168,20 +233,58 @@ def test_unity_is_that_of_the_most_deviated_pixel() -> None:
     np.testing.assert_allclose(F.sigmoid(head(x)[0]).numpy()[0, 0], expected, atol=1e-5)
 
 
+def test_unity_as_written_is_section_4_1_in_numpy() -> None:
+    """A convolution for pixels, another for centroids, no ReLU between their difference and the last."""
+    head = UnityHead(6, (4, 16), channels=8, as_written=True)
+    x = paddle.randn([1, 6, 8, 8])
+    reduce, embed, centre, compare = (
+        layer.weight.numpy()[:, :, 0, 0] for layer in (head.reduce, head.embed, head.embed_centroids, head.compare)
+    )
+    x_u = np.einsum("dc,chw->dhw", reduce, x.numpy()[0])
+    expected = np.empty((2, 2))
+    for row, column in np.ndindex(2, 2):
+        cell = x_u[:, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+        difference = np.einsum("dc,chw->dhw", embed, cell) - (centre @ cell.mean((1, 2)))[:, None, None]
+        logits = np.einsum("d,dhw->hw", compare[0], difference) + 3
+        expected[row, column] = (1 / (1 + np.exp(-logits))).min()
+    np.testing.assert_allclose(F.sigmoid(head(x)[0]).numpy()[0, 0], expected, atol=1e-5)
+
+
+def test_anl_attends_to_the_tokens_of_its_own_feature() -> None:
+    """One on the finest feature, of which all levels are pooled; or one on each level."""
+    x = paddle.randn([1, 8, 16, 16])
+    for context in ("anl", "anl_multi"):
+        head = SemanticPyramidHead(8, 3, (4, 8), channels=8, context=context)
+        head.eval()
+        seen: list[paddle.Tensor] = []
+        for classify in head.classify:
+            classify.register_forward_pre_hook(lambda layer, inputs, seen=seen: seen.append(inputs[0]))
+        head(x)
+        finest = head.project(x)
+        if context == "anl":
+            finest = head.appended(finest, pyramid_pool(finest))
+            expected = [F.avg_pool2d(finest, 2), finest]
+        else:
+            levels = [F.avg_pool2d(finest, 2), finest]
+            expected = [aggregate(y, pyramid_pool(y)) for aggregate, y in zip(head.context.aggregate, levels)]
+        for got, wanted in zip(seen, expected):
+            np.testing.assert_allclose(got.numpy(), wanted.numpy(), atol=1e-5)
+
+
 def test_the_context_has_110_tokens_and_reaches_every_level() -> None:
     x = paddle.randn([1, 16, 16, 24])
     tokens = pyramid_pool(x)
     assert tokens.shape == [1, 16, 110, 1]
     np.testing.assert_allclose(tokens[:, :, 0, 0].numpy(), x.mean(axis=[2, 3]).numpy(), atol=1e-5)
     np.testing.assert_allclose(tokens[:, :, -1, 0].numpy(), x[:, :, -2:, -3:].mean(axis=[2, 3]).numpy(), atol=1e-5)
-    for context in (True, False):
+    for context in ("coarse_to_fine", "none"):
         head = SemanticPyramidHead(16, 3, (4, 8), channels=16, context=context)
         head.eval()
         x.stop_gradient = False
         head(x)[1][:, :, 0, 0].sum().backward()  # one cell of the finest level
         reached = (x.grad.abs() > 0).numpy().any(axis=1).mean()
         x.clear_grad()
-        assert reached == 1 if context else reached == 1 / (16 * 24)
+        assert reached == (1 if context == "coarse_to_fine" else 1 / (16 * 24))
 
 
 LOSSES = {
@@ -258,6 +361,8 @@ def test_the_zoo_has_it_on_every_backbone() -> None:
         ({"strides": (8, 4)}, ["strides [8, 4]"]),
         ({"strides": (8, 16)}, ["strides [8, 16]", "stride 4"]),
         ({"relabel": "simplefix"}, ["'simplefix'", "simple_fix"]),
+        ({"strides": (4,), "output": "singel"}, ["'singel'", "single"]),
+        ({"strides": (4,), "context": "alnmulti"}, ["'alnmulti'", "anl_multi"]),
     ],
 )
 def test_wrong_arguments_are_answered_with_the_fix(options: dict[str, Any], words: list[str]) -> None:

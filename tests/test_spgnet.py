@@ -25,7 +25,7 @@ from paddle_hrfamily.integration import config_file as configs
 from paddle_hrfamily.integration import registration
 from paddle_hrfamily.layers import resize_as
 from paddle_hrfamily.models import SPGNet
-from paddle_hrfamily.models.semantic_guidance import SemanticGuidance
+from paddle_hrfamily.models.semantic_guidance import FeatureGuidance, SemanticGuidance
 from paddle_hrfamily.weights import load_weights, save
 from paddle_hrfamily.zoo import create_model, find, list_models
 
@@ -66,7 +66,12 @@ ROWS: dict[str, tuple[dict[str, Any], tuple[int, int], str]] = {
     "12: GAP": ({"encoders": ONE, "image_pooling": "gap"}, FULL, "11.7276/107.562"),
     "12: a tile": ({"encoders": ONE}, TILE, "11.7276/30.642"),
 }
-ZOO = {"spgnet_r18": "3: sigmoid", "spgnet_r50": "6: R50 + R50", "spgnet_r50_d256": "9: R50, 256"}
+ZOO = {
+    "spgnet_r18": "3: sigmoid",
+    "spgnet_r50": "6: R50 + R50",
+    "spgnet_r50_d256": "9: R50, 256",
+    "spgnet_r101_d256": "9: R101, 256",
+}
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -86,7 +91,7 @@ def test_the_names_are_the_papers_rows(name: str) -> None:
 
 def test_the_list_has_every_depth() -> None:
     depths = ["18", "34", "50", "101", "152"]
-    assert list_models("spgnet_*") == [*(f"spgnet_r{depth}" for depth in depths), "spgnet_r50_d256"]
+    assert list_models("spgnet_*") == [*(f"spgnet_r{depth}" for depth in depths), "spgnet_r50_d256", "spgnet_r101_d256"]
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +123,8 @@ def test_logits_have_the_size_of_any_image(small: SPGNet, height: int, width: in
         {"guidance": "softmax"},
         {"guidance": "sum", "identity": False},
         {"guidance": "none", "supervision": False},
+        {"guidance": "se", "supervision": False},
+        {"guidance": "ge"},
         {"supervision": False, "aggregation": False},
         {"encoders": ("R50", "R18", "R18"), "decoder_channels": 32, "image_pooling": "gap"},
         {"encoders": ONE, "image_pooling": "none", "in_channels": 4},
@@ -222,6 +229,37 @@ def test_what_is_guided(guidance: str) -> None:
         np.testing.assert_allclose(mask.sum((2, 3)), 1, atol=1e-5)
     if guidance == "sigmoid":
         assert 0 < mask.min() < 0.5 < mask.max() < 1
+
+
+def test_squeeze_and_excitation_weighs_channels_by_their_average() -> None:
+    """Table 4's first row in numpy: both layers, for one value a channel."""
+    module = FeatureGuidance(32, 4, mask="se", identity=True)
+    module.eval()
+    x = paddle.randn([2, 32, 5, 7])
+    narrow, wide = module.attend[0], module.attend[2]
+    assert narrow.weight.shape == [2, 32, 1, 1]
+    squeezed = x.numpy().mean((2, 3)) @ narrow.weight.numpy()[:, :, 0, 0].T + narrow.bias.numpy()
+    excited = np.maximum(squeezed, 0) @ wide.weight.numpy()[:, :, 0, 0].T + wide.bias.numpy()
+    expected = 1 / (1 + np.exp(-excited))
+    np.testing.assert_allclose(module.mask(x).numpy()[:, :, 0, 0], expected, atol=1e-5)
+    linked: list[np.ndarray] = []
+    module.link.register_forward_pre_hook(lambda layer, inputs: linked.append(inputs[0].numpy()))
+    module(x, x)
+    weighed = module.transform(x).numpy() * expected[:, :, None, None] + x.numpy()
+    np.testing.assert_allclose(linked[0], weighed, atol=1e-5)
+
+
+def test_gather_excite_weighs_patches_of_each_channel_by_itself() -> None:
+    module = FeatureGuidance(3, 4, mask="ge", identity=False)
+    module.eval()
+    x = paddle.randn([1, 3, 16, 24])
+    x.stop_gradient = False
+    mask = module.mask(x)
+    patches = mask.numpy().reshape(3, 2, 8, 3, 8)
+    np.testing.assert_array_equal(patches, np.broadcast_to(patches[:, :, :1, :, :1], patches.shape))
+    mask[0, 1].sum().backward()
+    reached = x.grad.abs().numpy()[0].sum((1, 2)) > 0
+    np.testing.assert_array_equal(reached, [False, True, False])
 
 
 def test_class_weights_tell_what_a_class_does_to_the_mask() -> None:

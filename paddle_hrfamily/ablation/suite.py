@@ -8,7 +8,13 @@ rows:
     published: 76.8
     model: {backbone: {context: ppm}}    # any section of a config, merged into it; or opts: [key.sub=value]
   plain:
-    config: hrnet_w18_small_v2_camvid.yml  # a start of its own
+    config: hrnet_w18_small_v2_camvid.yml  # a start of its own, which --config does not replace
+  larger_crop:                           # changes that mean something else on another config
+    by_config:
+      ddrnet_23_slim_camvid.yml: {train_dataset: …}
+      ddrnet_23_slim_cityscapes.yml: {}  # these are the configs that the row is for: --config takes no other
+
+A row says what it changes, and is refused on a config for which it is not written.
 """
 
 from __future__ import annotations
@@ -21,13 +27,14 @@ from typing import Any
 
 import yaml
 from paddleseg.cvlibs import Config
+from paddleseg.cvlibs.config import merge_config_dicts
 
 from paddle_hrfamily.errors import UserError, nearest
 from paddle_hrfamily.integration import config_file
 
 ROOM = "ablations"  # of the folder of configs
 _SUITE_KEYS = ("source", "published_on", "config", "rows")
-_ROW_KEYS = ("published", "config", "opts")
+_ROW_KEYS = ("published", "config", "opts", "by_config")
 
 
 @dataclass(frozen=True)
@@ -39,13 +46,16 @@ class Row:
     changes: dict[str, Any]
     opts: tuple[str, ...] = ()
     published: float | None = None
+    refusal: str = ""  # why the row makes no sense on this config
 
     def resolved(self, *, opts: list[str] | None = None, **options: Any) -> Config:
         """The row's config after its changes and opts, then `opts` and `options` as `config_file.load` takes them.
 
         Raises:
-            UserError: `config_file.load` refuses it; the message has the row's name.
+            UserError: the row is not for this config, or `config_file.load` refuses it; the message has the row's name.
         """
+        if self.refusal:
+            raise UserError(self.refusal)
         base = config_file.find_config(self.config).absolute()
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "row.yml"
@@ -83,7 +93,8 @@ def read_suite(path: str | Path, config: str | None = None) -> Suite:
 
     Args:
         path: a YAML file, or the name of a packaged one with or without its ending.
-        config: what rows without a config of their own start from, instead of the suite's.
+        config: what rows start from, instead of the suite's. A row that has a config of its own, or is written for
+            others, cannot; it says so when it is resolved.
 
     Raises:
         UserError: there is no such file, or it is no suite.
@@ -98,8 +109,7 @@ def read_suite(path: str | Path, config: str | None = None) -> Suite:
     for key in content:
         if key not in _SUITE_KEYS:
             raise UserError(f"{file}: a suite has no key {key}{nearest(key, _SUITE_KEYS)}")
-    base = config or content.get("config")
-    rows = tuple(_row(file, name, section, base) for name, section in content["rows"].items())
+    rows = tuple(_row(file, name, section, content.get("config"), config) for name, section in content["rows"].items())
     return Suite(file.stem, content.get("source", ""), content.get("published_on", ""), rows)
 
 
@@ -113,7 +123,8 @@ def _find(path: str | Path) -> Path:
     return packaged[given.stem]
 
 
-def _row(file: Path, name: Any, section: Any, base: str | None) -> Row:
+def _row(file: Path, name: Any, section: Any, suites: str | None, asked: str | None) -> Row:
+    """The row `name`, on the config that was asked for, else on its own, else on the suite's."""
     where = f"{file}: row {name}"
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+-]*", name):
         raise UserError(f"{where}: a row's name is also its folder's: letters, digits, _ . + - (in quotes if need be)")
@@ -124,11 +135,20 @@ def _row(file: Path, name: Any, section: Any, base: str | None) -> Row:
     for key in section:
         if key not in known:
             raise UserError(f"{where}: neither a row nor a config has the key {key}{nearest(key, known)}")
-    own = section.get("config", base)
-    if own is None:
+    start = asked or section.get("config", suites)
+    if start is None:
         raise UserError(f"{where}: no config to start from; give one there, in the suite, or as --config FILE")
     opts = section.get("opts", [])
     if not isinstance(opts, list):
         raise UserError(f"{where}: opts must be a list of KEY=VALUE, and is {opts!r}")
     changes = {key: value for key, value in section.items() if key not in _ROW_KEYS}
-    return Row(name, own, changes, tuple(map(str, opts)), section.get("published"))
+    by_config = section.get("by_config", {})
+    if not isinstance(by_config, dict) or not all(isinstance(value, dict) for value in by_config.values()):
+        raise UserError(f"{where}: by_config must map configs to changes, and is {by_config!r}")
+    refusal = ""
+    if asked and "config" in section:
+        refusal = f"row {name} starts from {section['config']} whatever --config says; leave it out with --rows"
+    elif by_config and Path(start).name not in by_config:
+        refusal = f"row {name} is written for {' and '.join(by_config)}, not for {Path(start).name}"
+    changes = merge_config_dicts(by_config.get(Path(start).name, {}), changes)
+    return Row(name, start, changes, tuple(map(str, opts)), section.get("published"), refusal)

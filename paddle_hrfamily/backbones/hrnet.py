@@ -10,9 +10,9 @@ from paddle_hrfamily.backbones.variants import load_pretrained, pick_padding, pi
 from paddle_hrfamily.blocks import Bottleneck
 from paddle_hrfamily.errors import unknown
 from paddle_hrfamily.layers import UPSAMPLINGS, Padding, Upsampling
-from paddle_hrfamily.multires import Layout, MultiResNet, Stage, Style
-from paddle_hrfamily.registry import Published
-from paddle_hrfamily.weights.published import paddleseg, timm
+from paddle_hrfamily.multires import EXCHANGES, Exchanges, Layout, MultiResNet, Stage, Style
+from paddle_hrfamily.weights.publishers.hrnet import IMAGENET
+from paddle_hrfamily.weights.publishers.paddleseg import HRNET_SSLD
 
 
 def _parallel(m3: int, m4: int) -> tuple[Stage, ...]:
@@ -33,22 +33,10 @@ CLASSIFICATION_ONLY = {f"W{4 * width}_C": Layout(width, _parallel(4, 3), block=B
 VARIANTS = DENSE | CLASSIFICATION_ONLY
 
 
-def _with_more(width: int, imagenet: str) -> dict[str, Published]:
-    """ImageNet, also by distillation (SSLD) in both paddings, and the backbone of OCRNet trained on Cityscapes."""
-    return {
-        "imagenet": timm(f"hrnet_w{width}.{imagenet}"),
-        "ssld": timm(f"hrnet_w{width}_ssld.paddle_in1k"),
-        "ssld_paddleseg": paddleseg(f"hrnet_w{width}_ssld.tar.gz"),
-        "cityscapes_ocr": paddleseg(f"cityscapes/ocrnet_hrnetw{width}_cityscapes_1024x512_160k/model.pdparams"),
-    }
-
-
+# PaddleSeg's form of the distilled weights needs its padding.
 WEIGHTS = {
-    "W18_Small_V1": {"imagenet": timm("hrnet_w18_small.gluon_in1k")},
-    "W18_Small_V2": {"imagenet": timm("hrnet_w18_small_v2.gluon_in1k")},
-    "W18": _with_more(18, "ms_aug_in1k"),
-    **{f"W{width}": {"imagenet": timm(f"hrnet_w{width}.ms_in1k")} for width in (30, 32, 40, 44, 64)},
-    "W48": _with_more(48, "ms_in1k"),
+    variant: {**names, **({"ssld_paddleseg": HRNET_SSLD[variant]} if variant in HRNET_SSLD else {})}
+    for variant, names in IMAGENET.items()
 }
 
 
@@ -65,6 +53,8 @@ class HRNet(MultiResNet):
         upsampling: "bilinear", or "nearest" as in the official classification, pose and detection networks.
         concat: return the one concatenated map (N, 15C, H/4, W/4) that PaddleSeg's heads expect.
         finest_alone: HRNetV1, the stream at 1/4 and nothing else (figure 4a).
+        exchanges: which modules end with an exchange between the streams: "all", "across" stages alone, or the "final"
+            one (table 12).
         pretrained: a file, a URL, `hf-hub:REPO` or a published name such as "imagenet".
 
     Raises:
@@ -81,11 +71,14 @@ class HRNet(MultiResNet):
         upsampling: Upsampling = "bilinear",
         concat: bool = False,
         finest_alone: bool = False,
+        exchanges: Exchanges = "all",
         pretrained: str | None = None,
     ) -> None:
         layout = pick_variant("HRNet", variant, VARIANTS)
         if upsampling not in UPSAMPLINGS:
             raise unknown("upsampling of HRNet", upsampling, UPSAMPLINGS)
+        if exchanges not in EXCHANGES:
+            raise unknown("exchanges of HRNet", exchanges, EXCHANGES)
         padding = pick_padding("HRNet", variant, padding, pretrained, default="symmetric")
         super().__init__(
             layout,
@@ -93,6 +86,7 @@ class HRNet(MultiResNet):
             in_channels=in_channels,
             concat=concat,
             finest_alone=finest_alone,
+            exchanges=exchanges,
         )
         self.variant = variant
         load_pretrained(self, "HRNet", variant, pretrained)

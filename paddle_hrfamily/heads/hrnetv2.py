@@ -16,6 +16,9 @@ from paddle_hrfamily.multires import representation, representation_channels
 class HRNetV2Head(nn.Layer):
     """All streams at the finest resolution, concatenated, mixed by a 1×1, classified by a 1×1.
 
+    On a backbone that ends in its finest stream alone (`finest_alone`), this is HRNetV1's head; with `widen` 15 there,
+    HRNetV1h's, which has as many channels as HRNetV2 has from all streams (figure 10a: C against C + 2C + 4C + 8C).
+
     features [(N, feat_channels[i], h_i, w_i)], finest first -> [logits (N, num_classes, h_0, w_0), *auxiliary].
     The mixing convolution has a bias before its batch norm, as in the official code and its weights.
 
@@ -24,6 +27,7 @@ class HRNetV2Head(nn.Layer):
         num_classes: classes to tell apart.
         channel_pool: average channel pairs before concatenating (U-HRNet).
         align_corners: corner handling of the resizes.
+        widen: the mixing convolution makes this many times as many channels as it gets.
         auxiliary: add a second classifier for deep supervision, on the finest feature alone; training only.
     """
 
@@ -34,14 +38,15 @@ class HRNetV2Head(nn.Layer):
         *,
         channel_pool: bool = False,
         align_corners: bool = False,
+        widen: int = 1,
         auxiliary: bool = False,
     ) -> None:
         super().__init__()
         self.channel_pool = channel_pool
         self.align_corners = align_corners
         channels = representation_channels(feat_channels, channel_pool)
-        self.mix = ConvBN(channels, channels, 1, bias=True)
-        self.classify = classifier(channels, num_classes)
+        self.mix = ConvBN(channels, channels * widen, 1, bias=True)
+        self.classify = classifier(channels * widen, num_classes)
         self.auxiliary = _auxiliary_classifier(feat_channels[0], num_classes) if auxiliary else None
 
     def forward(self, feats: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import paddle
 
@@ -24,25 +25,40 @@ def decode(heatmaps: paddle.Tensor, stride: int = 4) -> tuple[paddle.Tensor, pad
     one neighbour, stays. A map without a positive value gives (0, 0). (The official code leaves the second row
     and column from the top and left as they are, too.)
     """
+    peaks = find_peaks(heatmaps)
+    return (peaks.cells + peaks.quarters * peaks.inside) * peaks.found * stride, peaks.scores
+
+
+class Peaks(NamedTuple):
+    """The highest cell of each heatmap. All but `scores` (N, K) have x and y last, (N, K, 2), or (N, K, 1)."""
+
+    cells: paddle.Tensor  # column and row
+    quarters: paddle.Tensor  # ±1/4 towards the higher neighbour on each axis, 0 between equal ones
+    inside: paddle.Tensor  # 1 where the cell has both neighbours on that axis, else 0
+    found: paddle.Tensor  # 1 where the map has a positive value, else 0
+    scores: paddle.Tensor
+
+
+def find_peaks(heatmaps: paddle.Tensor) -> Peaks:
+    """What pose and landmark networks take from their heatmaps (N, K, h, w)."""
     height, width = heatmaps.shape[2:]
     flat = heatmaps.flatten(2)
     scores, best = flat.max(axis=-1), flat.argmax(axis=-1)
-    x, y = best % width, best // width
-    cells = paddle.stack([x, y], axis=-1).astype(flat.dtype)
-    offsets = paddle.stack([_quarter(flat, best, 1, x, width), _quarter(flat, best, width, y, height)], axis=-1)
-    found = (scores > 0).astype(flat.dtype).unsqueeze(-1)
-    return (cells + offsets) * found * stride, scores
+    cells = paddle.stack([best % width, best // width], axis=-1)
+    inside = paddle.logical_and(cells > 0, cells < paddle.to_tensor([width - 1, height - 1], cells.dtype))
+    quarters = paddle.stack([_quarter(flat, best, 1), _quarter(flat, best, width)], axis=-1)
+    found = (scores > 0).unsqueeze(-1)
+    return Peaks(cells.astype(flat.dtype), quarters, inside.astype(flat.dtype), found.astype(flat.dtype), scores)
 
 
-def _quarter(flat: paddle.Tensor, best: paddle.Tensor, step: int, position: paddle.Tensor, size: int) -> paddle.Tensor:
+def _quarter(flat: paddle.Tensor, best: paddle.Tensor, step: int) -> paddle.Tensor:
     """±1/4 or 0 (N, K), along the axis on which neighbours are `step` apart in `flat` (N, K, cells)."""
     last = flat.shape[-1] - 1
     before, after = (
         paddle.take_along_axis(flat, (best + by).clip(0, last).unsqueeze(-1), axis=-1).squeeze(-1)
         for by in (-step, step)
     )
-    has_both = paddle.logical_and(position > 0, position < size - 1).astype(flat.dtype)
-    return 0.25 * paddle.sign(after - before) * has_both
+    return 0.25 * paddle.sign(after - before)
 
 
 def flip_average(

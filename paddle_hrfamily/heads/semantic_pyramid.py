@@ -3,32 +3,45 @@
 The coarse-to-fine contextual module keeps a context of 1 + 9 + 36 + 64 = 110 tokens, pooled from the finest feature.
 From coarse to fine, each level's cells attend to it (CA), and what they become is pooled into it (CU).
 
+Table 6 compares it with ANL (arXiv 1908.07678), whose pyramid block attends to the same 110 tokens of its own feature:
+that is CA with the feature's pooled tokens for context. "anl" appends one to X^(L), of which all levels are pooled;
+"anl_multi" has one at every level.
+
 Where the paper is silent: "Conv1x1" is a bare 1×1 convolution unless said to consist of Conv1x1, BN and ReLU; the
-attention is scaled and has one head, with queries and keys half as wide as the values.
+attention is scaled and has one head, with queries and keys half as wide as the values. ANL is built of the same parts,
+so that table 6 compares where the context comes from, and of nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from paddle_hrfamily.errors import unknown
 from paddle_hrfamily.layers import ConvBN, classifier, normal, unflatten_as
 
+Context = Literal["coarse_to_fine", "anl", "anl_multi", "none"]
+CONTEXTS: tuple[Context, ...] = ("coarse_to_fine", "anl", "anl_multi", "none")  # the columns of table 6
 POOLS = (1, 3, 6, 8)  # the grids that PyramidPool averages to
 
 
 class SemanticPyramidHead(nn.Layer):
-    """feature (N, in_channels, h, w) -> logits (N, num_classes, h/f, w/f) of each level, coarsest first.
+    """feature (N, in_channels, h, w) -> logits (N, num_classes, h/f, w/f) of each predicted level, coarsest first.
 
     Args:
         in_channels: channels of the feature.
         num_classes: classes to tell apart.
         strides: of the levels, finest first; the feature has the finest, and f is a stride over the finest.
         channels: D_s, of everything between.
-        context: False leaves out the contextual module (table 6): levels are pooled and classified.
+        context: the contextual module; with "none" levels are pooled and classified.
+        finest_alone: predict the finest level alone; the context still goes through all of them (table 6, "single").
+
+    Raises:
+        UserError: no such context.
     """
 
     def __init__(
@@ -38,22 +51,34 @@ class SemanticPyramidHead(nn.Layer):
         strides: Sequence[int],
         *,
         channels: int = 512,
-        context: bool = True,
+        context: Context = "coarse_to_fine",
+        finest_alone: bool = False,
     ) -> None:
         super().__init__()
+        if context not in CONTEXTS:
+            raise unknown("context of Specialize and Fuse", context, CONTEXTS)
         self.factors = [stride // strides[0] for stride in reversed(strides)]
         self.project = projection(in_channels, channels)
-        self.context = CoarseToFineContext(channels, len(strides)) if context else None
+        self.appended = ContextAggregation(channels) if context == "anl" else None
+        self.context = None
+        if context == "coarse_to_fine":
+            self.context = CoarseToFineContext(channels, len(strides))
+        elif context == "anl_multi":
+            self.context = ContextOfEachLevel(channels, len(strides))
         self.classify = nn.LayerList(
-            nn.Sequential(ConvBN(channels, channels, 1), classifier(channels, num_classes)) for _ in strides
+            nn.Sequential(ConvBN(channels, channels, 1), classifier(channels, num_classes))
+            for _ in (strides[:1] if finest_alone else strides)
         )
 
     def forward(self, x: paddle.Tensor) -> list[paddle.Tensor]:
         x = self.project(x)  # X^(L): (N, channels, h, w)
+        if self.appended is not None:
+            x = self.appended(x, pyramid_pool(x))
         levels = [F.avg_pool2d(x, factor) if factor > 1 else x for factor in self.factors]
         if self.context is not None:
             levels = self.context(levels)
-        return [classify(level) for classify, level in zip(self.classify, levels)]
+        predicted = levels[-len(self.classify) :]
+        return [classify(level) for classify, level in zip(self.classify, predicted)]
 
 
 class CoarseToFineContext(nn.Layer):
@@ -72,6 +97,17 @@ class CoarseToFineContext(nn.Layer):
             if i < len(self.update):  # the finest level is the last to use the context
                 context = self.update[i](paddle.concat([pyramid_pool(refined[i]), context], axis=1))
         return refined
+
+
+class ContextOfEachLevel(nn.Layer):
+    """Each level (N, C, h, w), coarsest first, refined by tokens of its own ("ANL-multi" of table 6)."""
+
+    def __init__(self, channels: int, levels: int) -> None:
+        super().__init__()
+        self.aggregate = nn.LayerList(ContextAggregation(channels) for _ in range(levels))
+
+    def forward(self, levels: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:
+        return [aggregate(level, pyramid_pool(level)) for aggregate, level in zip(self.aggregate, levels)]
 
 
 class ContextAggregation(nn.Layer):

@@ -14,7 +14,7 @@ from paddle.nn import functional as F
 
 from paddle_hrfamily import registry
 from paddle_hrfamily.heads.fusion_decoder import FusionDecoder
-from paddle_hrfamily.heads.semantic_pyramid import SemanticPyramidHead
+from paddle_hrfamily.heads.semantic_pyramid import Context, SemanticPyramidHead
 from paddle_hrfamily.heads.unity import UnityHead
 from paddle_hrfamily.losses.pyramid import done_by_coarser, enlarge, ratios
 from paddle_hrfamily.multires import representation, representation_channels
@@ -24,15 +24,19 @@ from paddle_hrfamily.multires import representation, representation_channels
 class SpecializeFuseHead(nn.Layer):
     """features [(N, feat_channels[i], h_i, w_i)], finest first -> logits at strides of the pyramid.
 
-    Training: (N, num_classes, h, w) of each level, coarsest first, then (N, 1, h, w) of each level's unity but the
-    finest's. Evaluation: [fused (N, num_classes, h_0, w_0)]. The coarsest cells must divide the image.
+    Training: (N, num_classes, h, w) of each predicted level, coarsest first, then (N, 1, h, w) of each one's unity but
+    the finest's. Evaluation: [fused (N, num_classes, h_0, w_0)]. The coarsest cells must divide the image.
 
     Args:
         feat_channels: channels of the features.
         num_classes: classes to tell apart.
         strides: of the levels, finest first; the first feature has the finest.
-        context: with the coarse-to-fine contextual module.
-        threshold: τ, the probability from which a cell is taken for a unity-cell.
+        context: the contextual module, a column of table 6.
+        threshold: τ of the fusion, the probability from which a cell is taken for a unity-cell.
+        single: predict the finest level alone, without unity; the context still goes through all levels.
+        semantic_channels: D_s.
+        unity_channels: D_u.
+        unity_as_written: the unity head to the letter of section 4.1 (see `heads.unity`).
         decoder_width: reduce the features to 1, 2, 4, … times this width and fuse them before they are concatenated;
             None concatenates them as they are.
         channel_pool: average channel pairs before concatenating (U-HRNet).
@@ -45,8 +49,12 @@ class SpecializeFuseHead(nn.Layer):
         num_classes: int,
         *,
         strides: Sequence[int],
-        context: bool,
+        context: Context,
         threshold: float,
+        single: bool = False,
+        semantic_channels: int = 512,
+        unity_channels: int = 64,
+        unity_as_written: bool = False,
         decoder_width: int | None = None,
         channel_pool: bool = False,
         align_corners: bool = False,
@@ -61,8 +69,12 @@ class SpecializeFuseHead(nn.Layer):
             self.decoder = FusionDecoder(feat_channels, decoder_width, align_corners=align_corners)
             feat_channels = self.decoder.feat_channels
         channels = representation_channels(feat_channels, channel_pool)
-        self.semantic = SemanticPyramidHead(channels, num_classes, strides, context=context)
-        self.unity = UnityHead(channels, strides) if len(strides) > 1 else None
+        self.semantic = SemanticPyramidHead(
+            channels, num_classes, strides, channels=semantic_channels, context=context, finest_alone=single
+        )
+        self.unity = None
+        if len(strides) > 1 and not single:
+            self.unity = UnityHead(channels, strides, channels=unity_channels, as_written=unity_as_written)
 
     def forward(self, feats: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:
         if self.decoder is not None:

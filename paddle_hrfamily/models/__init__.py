@@ -9,6 +9,7 @@ from paddle_hrfamily.models.specialize_fuse import SpecializeFuse
 from paddle_hrfamily.models.hrdepth import HRDepth
 from paddle_hrfamily.models.hrnet_classifier import HRNetClassifier
 from paddle_hrfamily.models.hrnet_pose import HRNetPose
+from paddle_hrfamily.models.hrnet_landmarks import HRNetLandmarks
 from paddle_hrfamily.models.hrfpn import HRFPN
 from paddle_hrfamily.models.ddrseg import DDRSeg
 from paddle_hrfamily.models.ddrnet_classifier import DDRNetClassifier
@@ -20,6 +21,7 @@ __all__ = [
     "DDRSeg",
     "HRDepth",
     "HRNetClassifier",
+    "HRNetLandmarks",
     "HRNetPose",
     "HRNetSeg",
     "OCRSeg",

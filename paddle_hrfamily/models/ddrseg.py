@@ -12,6 +12,8 @@ from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.heads import DDRHead
 from paddle_hrfamily.models.segmentor import Segmentor
 from paddle_hrfamily.registry import Entry, Family
+from paddle_hrfamily.weights.published import named
+from paddle_hrfamily.weights.publishers import mmsegmentation, paddleseg
 
 _WIDTH = 128  # of the head on a backbone that is no DDRNet
 PUBLISHED = {"ddrnet_23_slim": (5.7, 36.3), "ddrnet_23": (20.1, 143.1), "ddrnet_39": (32.3, 281.2)}  # table V
@@ -20,7 +22,12 @@ _PLAIN = Entry(rule="billion_with_biases", model_options={"auxiliary": False})
 _WIDE = replace(_PLAIN, backbone="DDRNet", variant="39_1_5x", size=(1024, 1024), published=(70.2, 303.0))  # table VII
 
 
-@registry.model(Family("", ("DDRNet",), _PLAIN, published=PUBLISHED), entries={"ddrnet_39_1_5x": _WIDE})
+WEIGHTS = named(("mmseg", mmsegmentation.DDRNET), ("paddleseg", paddleseg.DDRNET))
+
+
+@registry.model(
+    Family("", ("DDRNet",), _PLAIN, published=PUBLISHED), entries={"ddrnet_39_1_5x": _WIDE}, weights=WEIGHTS
+)
 class DDRSeg(Segmentor):
     """DDRNet's head on its backbone (figure 4), or on any other.
 

@@ -9,6 +9,8 @@ from paddle_hrfamily.contract import traits_for
 from paddle_hrfamily.heads import HRNetV2Head
 from paddle_hrfamily.models.segmentor import Segmentor
 from paddle_hrfamily.registry import Family
+from paddle_hrfamily.weights.published import named
+from paddle_hrfamily.weights.publishers import hrnet, mmsegmentation, paddleseg
 
 # HRNet: tables 3 and 4, and the official repository's table for the small ones. U-HRNet: section 4.
 PUBLISHED = {
@@ -20,7 +22,12 @@ PUBLISHED = {
 }
 
 
-@registry.model(Family("", ("HRNet", "UHRNet"), published=PUBLISHED))
+WEIGHTS = named(
+    ("", hrnet.HRNET), ("", paddleseg.UHRNET), ("mmseg", mmsegmentation.HRNET), ("paddleseg", paddleseg.HRNET)
+)
+
+
+@registry.model(Family("", ("HRNet", "UHRNet"), published=PUBLISHED), weights=WEIGHTS)
 class HRNetSeg(Segmentor):
     """The HRNetV2 representation head on any backbone (HRNet section 5; U-HRNet section 4).
 

@@ -9,11 +9,16 @@ from paddle_hrfamily.contract import traits_for
 from paddle_hrfamily.heads import OCRHead
 from paddle_hrfamily.models.segmentor import Segmentor
 from paddle_hrfamily.registry import Family
+from paddle_hrfamily.weights.published import named
+from paddle_hrfamily.weights.publishers import hrnet, mmsegmentation, paddleseg
 
 PUBLISHED = {"hrnet_w48_ocr": (70.3, 1206.3)}  # HRNet, table 4
 
 
-@registry.model(Family("_ocr", ("HRNet", "UHRNet"), published=PUBLISHED))
+WEIGHTS = named(("", hrnet.OCR), ("mmseg", mmsegmentation.OCR), ("paddleseg", paddleseg.OCR))
+
+
+@registry.model(Family("_ocr", ("HRNet", "UHRNet"), published=PUBLISHED), weights=WEIGHTS)
 class OCRSeg(Segmentor):
     """Object-contextual representations on any backbone (HRNet tables 3 to 6, U-HRNet tables 3 to 5).
 

@@ -48,7 +48,7 @@ class HeadOnBackbone(nn.Layer):
         if batch_norm_momentum is not None:
             set_batch_norm_momentum(self, batch_norm_momentum)
         known = traits(backbone)
-        load_pretrained(self, known.name, known.variant, pretrained, part="auto")
+        load_pretrained(self, known.name, known.variant, pretrained, "auto", type(self).__name__)
 
     def forward(self, image: paddle.Tensor) -> paddle.Tensor | list[paddle.Tensor]:
         return self.head(self.backbone(image))

@@ -8,6 +8,7 @@ heads in `heads.unity` and `heads.semantic_pyramid`, the fusion in `heads.specia
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import paddle
 from paddle import nn
@@ -17,11 +18,13 @@ from paddle_hrfamily import registry
 from paddle_hrfamily.contract import traits_for
 from paddle_hrfamily.errors import UserError, unknown
 from paddle_hrfamily.heads import SpecializeFuseHead
+from paddle_hrfamily.heads.semantic_pyramid import Context
 from paddle_hrfamily.layers import resize_as
 from paddle_hrfamily.losses.pyramid import RELABELLINGS, Pyramid, Relabelling, pyramid_losses, ratios
 from paddle_hrfamily.models.segmentor import Losses, Segmentor
 from paddle_hrfamily.registry import Entry, Family
 
+OUTPUTS = ("pyramid", "single")
 # With the light decoder on ResNet-101, as many channels as HRNet-W48 has (section 5.1.2).
 _ON_RESNET = Entry(backbone="ResNet", variant="R101", size=(512, 512), model_options={"decoder_width": 48})
 
@@ -46,12 +49,20 @@ class SpecializeFuse(Segmentor):
             `strides`.
         num_classes: classes to tell apart.
         strides: pixels of a cell at each level, finest first, each a power of two times the one before; (4, 32) is
-            the paper's other choice, and (4,) the single output that tables 6 and 7 compare with.
+            the paper's other choice.
+        output: "pyramid", or "single": the finest level alone is predicted, which tables 6 to 8 compare with. Its
+            context still goes through the levels of all `strides`.
         relabel: which cells training leaves to a coarser level: "coarser_true_positives", "simple_fix" or "naive",
             as in table 7.
-        context: with the coarse-to-fine contextual module (table 6).
+        context: the contextual module, a column of table 6: "coarse_to_fine" is the paper's, "anl" and "anl_multi" what
+            it is held against; "none". True and False stand for the first and the last.
         threshold: τ, the probability from which a cell is taken for a unity-cell, in inference and in relabelling.
-            Above 1 no cell is, and the prediction is the finest level's alone: table 8's auxiliary supervision.
+            Above 1 no cell is, and the prediction is the finest level's alone.
+        relabel_threshold: τ of relabelling, where it is another. With a `threshold` above 1 and 0.9 here, training is
+            the paper's and inference does not fuse: table 8's auxiliary supervision.
+        semantic_channels: D_s, the width of the semantic head (section 5.1.3).
+        unity_channels: D_u, that of the unity head.
+        unity_as_written: the unity head to the letter of section 4.1 (see `heads.unity` for where the other departs).
         decoder_width: put the light decoder of section 5.1.2 between backbone and heads, with this many channels at
             stride 4, twice as many at 8, and so on: 48 makes the paper's 720 in all. It is for features of strides 4,
             8, 16, 32. None concatenates the features as they are, which is for HRNet and U-HRNet.
@@ -68,9 +79,14 @@ class SpecializeFuse(Segmentor):
         num_classes: int = 19,
         *,
         strides: Sequence[int] = (4, 8, 16, 32),
+        output: Literal["pyramid", "single"] = "pyramid",
         relabel: Relabelling = "coarser_true_positives",
-        context: bool = True,
+        context: Context | bool = "coarse_to_fine",
         threshold: float = 0.9,
+        relabel_threshold: float | None = None,
+        semantic_channels: int = 512,
+        unity_channels: int = 64,
+        unity_as_written: bool = False,
         decoder_width: int | None = None,
         align_corners: bool = False,
         pretrained: str | None = None,
@@ -79,20 +95,30 @@ class SpecializeFuse(Segmentor):
         _check_strides(strides, known.feat_strides)
         if relabel not in RELABELLINGS:
             raise unknown("relabelling", relabel, RELABELLINGS)
+        if output not in OUTPUTS:
+            raise unknown("output of Specialize and Fuse", output, OUTPUTS)
+        if isinstance(context, bool):
+            context = "coarse_to_fine" if context else "none"
         head = SpecializeFuseHead(
             known.feat_channels,
             num_classes,
             strides=strides,
             context=context,
             threshold=threshold,
+            single=output == "single",
+            semantic_channels=semantic_channels,
+            unity_channels=unity_channels,
+            unity_as_written=unity_as_written,
             decoder_width=decoder_width,
             channel_pool=known.pools_channels,
             align_corners=align_corners,
         )
         super().__init__(backbone, head, num_classes=num_classes, align_corners=align_corners, pretrained=pretrained)
         self.strides = tuple(strides)
+        self.levels = self.strides[:1] if output == "single" else self.strides  # those that are predicted, finest first
         self.relabel = relabel
         self.threshold = threshold
+        self.relabel_threshold = threshold if relabel_threshold is None else relabel_threshold
 
     def forward(self, image: paddle.Tensor) -> list[paddle.Tensor]:
         logits = self.native_logits(image)
@@ -118,14 +144,14 @@ class SpecializeFuse(Segmentor):
             UserError: more than two coefficients, or losses of several types.
         """
         criterion, (semantic_weight, unity_weight) = _criterion(losses)
-        levels = len(self.strides)
+        levels = len(self.levels)
         terms = pyramid_losses(
             Pyramid(list(logits_list[:levels]), list(logits_list[levels:])),
             data["label"].astype("int64"),
-            self.strides,
+            self.levels,
             lambda logits, label: _total(criterion(logits, label)),
             relabelling=self.relabel,
-            threshold=self.threshold,
+            threshold=self.relabel_threshold,
             ignore_index=_ignore_index(criterion),
         )
         return [semantic_weight * term for term in terms.semantic] + [unity_weight * term for term in terms.unity]

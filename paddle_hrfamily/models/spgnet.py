@@ -17,7 +17,7 @@ from paddle_hrfamily.heads.decoder import UPSAMPLES, Decoder, Upsample
 from paddle_hrfamily.heads.image_pooling import ImagePooling
 from paddle_hrfamily.layers import ConvBN, classifier, resize_as
 from paddle_hrfamily.models.cross_stage import CrossStageAggregation
-from paddle_hrfamily.models.semantic_guidance import GUIDANCES, SemanticGuidance
+from paddle_hrfamily.models.semantic_guidance import FEATURE_MASKS, GUIDANCES, FeatureGuidance, SemanticGuidance
 from paddle_hrfamily.registry import Entry
 from paddle_hrfamily.weights import fetch, load_weights, read, resolve
 
@@ -27,9 +27,16 @@ _LOG = logging.getLogger(__name__)
 VARIANTS = {
     **{f"R{depth}": ((f"R{depth}",) * 2, 128) for depth in (18, 34, 50, 101, 152)},
     "R50_D256": (("R50", "R50"), 256),  # table 1, the paper's best
+    "R101_D256": (("R101", "R101"), 256),
 }
 # Tables 3, 7 and 9.
-PUBLISHED = {"R18": (23.9, 218.0), "R50": (55.6, 467.6), "R101": (93.5, 785.3), "R50_D256": (59.8, 654.8)}
+PUBLISHED = {
+    "R18": (23.9, 218.0),
+    "R50": (55.6, 467.6),
+    "R101": (93.5, 785.3),
+    "R50_D256": (59.8, 654.8),
+    "R101_D256": (97.8, 972.4),
+}
 
 
 class StageOutput(NamedTuple):
@@ -84,7 +91,8 @@ class SPGNet(nn.Layer):
         num_classes: classes to tell apart.
         encoders: a ResNet variant for each stage; any number, mixed as you like.
         decoder_channels: width of every decoder, a multiple of 4.
-        guidance: of the next stage by the prediction, as in SemanticGuidance; "none" passes the decoder's output on.
+        guidance: of the next stage by the prediction, as in SemanticGuidance; "se" and "ge" by the decoder's output,
+            as in FeatureGuidance (table 4); "none" passes that on as it is.
         identity: the shortcut around the guided features.
         supervision: return the earlier stages' logits for a loss; else they learn from the guidance alone.
         image_pooling: what the decoders start from in evaluation: "ap", averages over windows of the training crop's
@@ -120,7 +128,7 @@ class SPGNet(nn.Layer):
         *,
         encoders: Sequence[str] = ("R18", "R18"),
         decoder_channels: int = 128,
-        guidance: Literal["sigmoid", "softmax", "sum", "none"] = "sigmoid",
+        guidance: Literal["sigmoid", "softmax", "sum", "se", "ge", "none"] = "sigmoid",
         identity: bool = True,
         supervision: bool = True,
         image_pooling: Literal["ap", "gap", "none"] = "ap",
@@ -132,7 +140,7 @@ class SPGNet(nn.Layer):
         pretrained: str | Sequence[str | None] | None = None,
     ) -> None:
         super().__init__()
-        _check_choice("guidance", guidance, (*GUIDANCES, "none"))
+        _check_choice("guidance", guidance, (*GUIDANCES, *FEATURE_MASKS, "none"))
         _check_choice("image_pooling", image_pooling, ("ap", "gap", "none"))
         _check_choice("upsample", upsample, UPSAMPLES)
         _check_numbers(encoders, decoder_channels, training_crop)
@@ -160,7 +168,7 @@ class SPGNet(nn.Layer):
                 upsample=upsample,
                 align_corners=align_corners,
             )
-            predicts = supervision or guidance != "none" or i == len(encoders) - 1
+            predicts = supervision or guidance in GUIDANCES or i == len(encoders) - 1
             self.stages.append(Stage(encoder, decoder, decoder_channels, num_classes if predicts else None))
 
         widths = [stage.encoder.feat_channels for stage in self.stages]
@@ -176,6 +184,8 @@ class SPGNet(nn.Layer):
     def _link(self, channels: int, identity: bool) -> nn.Layer:
         if self.guidance == "none":
             return ConvBN(channels, STEM_CHANNELS, 1)
+        if self.guidance == "se" or self.guidance == "ge":
+            return FeatureGuidance(channels, STEM_CHANNELS, mask=self.guidance, identity=identity)
         return SemanticGuidance(channels, self.num_classes, STEM_CHANNELS, guidance=self.guidance, identity=identity)
 
     def forward(self, image: paddle.Tensor) -> list[paddle.Tensor]:
@@ -189,7 +199,7 @@ class SPGNet(nn.Layer):
 
     def guided_attention(self, image: paddle.Tensor) -> list[paddle.Tensor]:
         """The mask (N, decoder_channels, H/4, W/4) by which each stage but the last guides the next one."""
-        return [link.mask(output.logits) for link, output in zip(self.links, self._outputs(image))]
+        return [link.mask(self._gathered(output)) for link, output in zip(self.links, self._outputs(image))]
 
     def _outputs(self, image: paddle.Tensor) -> list[StageOutput]:
         outputs = [self.stages[0](image)]
@@ -203,7 +213,11 @@ class SPGNet(nn.Layer):
         """The input of stage i + 1: (N, 64, H/4, W/4)."""
         if self.guidance == "none":
             return self.links[i](before.features)
-        return self.links[i](before.features, before.logits)
+        return self.links[i](before.features, self._gathered(before))
+
+    def _gathered(self, output: StageOutput) -> paddle.Tensor | None:
+        """What the guidance makes its mask of."""
+        return output.logits if self.guidance in GUIDANCES else output.features
 
 
 def _check_choice(name: str, value: object, options: Sequence[str]) -> None:
