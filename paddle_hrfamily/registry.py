@@ -154,14 +154,51 @@ class Family:
 
 
 @dataclass(frozen=True)
+class DataSet:
+    """What published weights were trained on.
+
+    Attributes:
+        title: its name in the field.
+        num_classes: outputs of a network trained on it.
+        order: what the outputs stand for, in their order, and how that compares with the labels of the data sets here.
+    """
+
+    title: str
+    num_classes: int
+    order: str
+
+
+@dataclass(frozen=True)
 class Published:
-    """Where weights are, as `weights.fetch` takes it, and their padding: "symmetric", "same", None if not known."""
+    """Published weights: where they are, and what a network must be like for them.
+
+    Attributes:
+        source: as `weights.fetch` takes it.
+        padding: of strided convolutions: "symmetric", "same", None if not known.
+        data: what they were trained on.
+        align_corners: corner handling of the trained network's resizes; None where it makes no difference.
+        score: as the publisher states it, in words.
+        publisher: who trained or converted them.
+        licence: of the publisher's repository, or of the weights where they have one of their own.
+        sha256: hexadecimal digits that the file's SHA-256 begins with, where the publisher states them.
+        in_place_abn: trained by the In-Place ABN of the official code on PyTorch 0.4.1, whose batch norm scales by
+            |weight| + 1e-5 instead of weight.
+    """
 
     source: str
     padding: Literal["symmetric", "same"] | None
+    data: DataSet | None = None
+    align_corners: bool | None = None
+    score: str = ""
+    publisher: str = ""
+    licence: str = ""
+    sha256: str = ""
+    in_place_abn: bool = False
 
 
 PublishedWeights = Mapping[str, Mapping[str, Published]]  # variant -> name such as "imagenet" -> weights
+# (backbone, variant) -> name such as "cityscapes" -> weights of a whole network
+PublishedNetworks = Mapping[tuple[str, str], Mapping[str, Published]]
 
 
 @dataclass(frozen=True)
@@ -183,6 +220,7 @@ class ModelInfo:
     family: Family | None
     entries: Mapping[str, Entry]
     in_configs: bool
+    weights: PublishedNetworks
 
 
 # --- The registries ---
@@ -209,7 +247,7 @@ def backbone(
         zoo: how the zoo's names of models on it begin, such as "hrnet".
         variants: those that models of the zoo stand on.
         models: names of registered models that stand on it in the zoo, beside those that name this backbone.
-        weights: what `pretrained` may say for each variant.
+        weights: of the backbone alone: what `pretrained` may say for each variant.
     """
 
     def register(component: Class) -> Class:
@@ -220,7 +258,11 @@ def backbone(
 
 
 def model(
-    family: Family | None = None, *, entries: Mapping[str, Entry] | None = None, in_configs: bool = True
+    family: Family | None = None,
+    *,
+    entries: Mapping[str, Entry] | None = None,
+    in_configs: bool = True,
+    weights: PublishedNetworks | None = None,
 ) -> Callable[[Class], Class]:
     """Decorator: register a model under its class's name.
 
@@ -228,13 +270,14 @@ def model(
         family: its entries in the zoo on every variant of some backbones.
         entries: further entries by name; one that the family has as well replaces the family's.
         in_configs: a config may name it. False is for networks that PaddleSeg's trainer cannot train.
+        weights: of the whole network on a backbone and its variant: what `pretrained` and --model_path may say.
     """
 
     def register(component: Class) -> Class:
         name = component.__name__
         named = {key: replace(entry, model=name) for key, entry in (entries or {}).items()}
         own = None if family is None else replace(family, entry=replace(family.entry, model=name))
-        MODELS.add(name, ModelInfo(component, own, named, in_configs))
+        MODELS.add(name, ModelInfo(component, own, named, in_configs, weights or {}))
         return component
 
     return register

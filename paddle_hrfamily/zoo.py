@@ -12,7 +12,7 @@ from paddle import nn
 from paddle_hrfamily import backbones, models  # noqa: F401  they register what the zoo consists of
 from paddle_hrfamily.errors import UserError, unknown
 from paddle_hrfamily.layers import Padding
-from paddle_hrfamily.registry import BACKBONES, MODELS, BackboneInfo, Entry, ModelInfo
+from paddle_hrfamily.registry import BACKBONES, MODELS, BackboneInfo, Entry, ModelInfo, Published
 from paddle_hrfamily.weights import resolve
 
 
@@ -73,11 +73,13 @@ def create_model(
 
     Args:
         name: one of `list_models()`, such as "uhrnet_w48_ocr".
-        num_classes: classes to tell apart; left open, 19, or what the network is for (1000 in classification).
+        num_classes: classes to tell apart; left open, as many as the `pretrained` weights of a whole network, else 19,
+            or what the network is for (1000 in classification).
         pretrained: a file, a URL, `hf-hub:REPO` or a published name such as "imagenet" (the backbone alone) or
-            "cityscapes" (the whole network). The head is filled where the weights hold one of this many classes.
+            "cityscapes" (the whole network; `hrfamily weights` lists them). The head is filled where the weights hold
+            one of this many classes.
         in_channels: channels of the image.
-        align_corners: corner handling of every resize (False unless told otherwise).
+        align_corners: corner handling of every resize; left open, it is what `pretrained` needs, else False.
         padding: "symmetric" or "same"; left open, it is what `pretrained` needs, else the family's own.
         auxiliary: an output more in training, for deep supervision, where the network may go without.
 
@@ -86,8 +88,12 @@ def create_model(
     """
     entry = find(name)
     model, backbone = components(entry)
-    if padding is None and pretrained and entry.backbone is not None:
-        padding = resolve(entry.backbone, entry.variant, pretrained).padding
+    if pretrained and entry.backbone is not None:
+        published = resolve(entry.backbone, entry.variant, pretrained, entry.model)
+        padding = published.padding if padding is None else padding
+        align_corners = published.align_corners if align_corners is None else align_corners
+        if num_classes is None and published in _whole_networks(entry):
+            num_classes = published.data.num_classes if published.data else None
     given = {
         "num_classes": num_classes,
         "align_corners": align_corners,
@@ -103,6 +109,11 @@ def create_model(
         return model(**model_options)
     options.pop("pretrained", None)  # the model loads it, for its backbone too
     return model(backbone(entry.variant, **{**entry.backbone_options, **_accepted(backbone, options)}), **model_options)
+
+
+def _whole_networks(entry: Entry) -> list[Published]:
+    """Published weights that fill all of an entry's network."""
+    return list(MODELS[entry.model].weights.get((entry.backbone or "", entry.variant), {}).values())
 
 
 def find(name: str) -> Entry:

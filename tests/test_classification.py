@@ -180,8 +180,8 @@ def test_the_published_name_fills_the_whole_classifier(parity: Parity, tmp_path:
     asked: list[str] = []
     file = tmp_path / "model.safetensors"
     save(parity.state_dict(TIMM), file)
-    monkeypatch.setattr("paddle_hrfamily.weights.loading.fetch", lambda source: asked.append(source) or file)
-    create_model("hrnet_w18_cls", pretrained="imagenet")
+    monkeypatch.setattr("paddle_hrfamily.weights.loading.fetch", lambda source, sha256: asked.append(source) or file)
+    create_model("hrnet_w18_cls", pretrained="imagenet_cutmix")
     assert asked == ["hf-hub:timm/hrnet_w18.ms_aug_in1k"]
     assert "1631 of 1631 tensors matched" in caplog.text
 

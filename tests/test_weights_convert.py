@@ -9,6 +9,8 @@ import pytest
 
 from paddle_hrfamily.__main__ import main
 from paddle_hrfamily.backbones import HRNet, UHRNet
+from paddle_hrfamily.errors import UserError
+from paddle_hrfamily.registry import Published
 from paddle_hrfamily.weights import load_weights, read, save
 from paddle_hrfamily.weights.files import open_weights
 from paddle_hrfamily.zoo import create_model
@@ -35,6 +37,22 @@ def test_the_padding_is_not_forgotten(parity: Parity, tmp_path: Path) -> None:
     save(parity.state_dict("paddleseg_uhrnet_w18_small_fcn"), tmp_path / "in.pdparams")
     assert main(["convert", str(tmp_path / "in.pdparams"), str(tmp_path / "out.pdparams")]) == 0
     assert open_weights(tmp_path / "out.pdparams").padding == "same"
+
+
+@pytest.mark.parametrize("suffix", [".pdparams", ".safetensors"])
+def test_corners_are_not_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    """What is known of a published file is written into the converted one, which is held to it."""
+    source, target = tmp_path / "published.pdparams", tmp_path / f"out{suffix}"
+    save(create_model("hrnet_w18_small_v1", num_classes=19).state_dict(), source)
+    known = Published("https://h/published.pdparams", "symmetric", align_corners=True)
+    for place in ("published", "loading"):
+        about = f"paddle_hrfamily.weights.{place}.about"
+        monkeypatch.setattr(about, lambda given: known if given == str(source) else None)
+    assert main(["convert", str(source), str(target)]) == 0
+    assert open_weights(target).align_corners is True
+    with pytest.raises(UserError, match="trained with align_corners True"):
+        load_weights(create_model("hrnet_w18_small_v1", num_classes=19), target)
+    load_weights(create_model("hrnet_w18_small_v1", num_classes=19, align_corners=True), target)
 
 
 def test_a_backbone_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -252,9 +252,25 @@ def test_the_other_padding_is_refused(parity: Parity, theirs: nn.Layer) -> None:
 def test_a_published_name_chooses_the_padding(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(variants, "load_weights", lambda model, source, part: source)
     with paddle.LazyGuard():
-        assert create_model("ddrnet_23", pretrained=name).backbone.padding == "same"
-        assert create_model("ddrnet_23_cls", pretrained=name).backbone.padding == "same"
-    assert resolve("DDRNet", "23", name) == resolve("DDRNetTrunk", "23", name)
+        assert create_model("ddrnet_23", pretrained=name).backbone.padding == "symmetric"
+        assert create_model("ddrnet_23", pretrained=f"{name}_paddleseg").backbone.padding == "same"
+        assert create_model("ddrnet_23_cls", pretrained="imagenet_paddleseg").backbone.padding == "same"
+    assert resolve("DDRNet", "23", "imagenet") == resolve("DDRNetTrunk", "23", "imagenet")
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone."])
+def test_mmsegmentations_imagenet_weights_with_and_without_the_prefix(parity: Parity, prefix: str) -> None:
+    """As its ImageNet weights are, which leave the context to begin anew."""
+    whole = parity.state_dict("mmseg_ddrnet_23_slim")
+    trunk = {key[len("backbone.") :]: value for key, value in whole.items() if key.startswith("backbone.")}
+    imagenet = {prefix + key: value for key, value in trunk.items() if not key.startswith("spp.")}
+    model = create_model("ddrnet_23_slim")
+    report = load_weights(model, imagenet, part="auto")
+    assert report.layout == MMSEG.name and report.missing == report.unexpected == []
+    assert report.fresh and all(name.startswith("backbone.context.") for name in report.fresh)
+    np.testing.assert_array_equal(
+        model.backbone.conv5.low[1].conv2.conv.weight.numpy(), trunk["context_branch_layers.1.1.conv2.conv.weight"]
+    )
 
 
 def test_what_differs_between_the_paddings() -> None:

@@ -26,6 +26,7 @@ LAYOUT_OF = {
     "hrnet_w18_small_v2_ocr_alignF": OFFICIAL,
     "hrnet_w18_cls_timm": OFFICIAL,
     "hrnetv1_pose_w18_small": OFFICIAL,
+    "hrnetv2_landmarks_w18_small": OFFICIAL,
     "hrnetv2p_hrfpn_w18": HRFPN,
     "paddleseg_hrnet_w18_fcn": HRNET,
     "paddleseg_uhrnet_w18_small_fcn": UHRNET,

@@ -19,7 +19,7 @@ from paddle_hrfamily.blocks import BasicBlock, Bottleneck, block_chain
 from paddle_hrfamily.contract import Backbone
 from paddle_hrfamily.layers import ConvBN, Padding, resize_as
 from paddle_hrfamily.multires import Style
-from paddle_hrfamily.weights.published import paddleseg
+from paddle_hrfamily.weights.publishers import mmsegmentation, paddleseg
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,13 @@ def _halvings(in_channels: int, out_channels: int, padding: Padding) -> nn.Seque
     )
 
 
-# PaddleSeg's network: its ImageNet start, and the whole of it trained on Cityscapes.
+# The authors' weights, and PaddleSeg's of its own network, which need its padding.
 WEIGHTS = {
+    "23_slim": {"imagenet": mmsegmentation.DDRNET_IMAGENET["23_slim"]},
     "23": {
-        "imagenet": paddleseg("cityscapes/ddrnet23_cityscapes_1024x1024_120k/pretrain/model.pdparams"),
-        "cityscapes": paddleseg("cityscapes/ddrnet23_cityscapes_1024x1024_120k/model.pdparams"),
-    }
+        "imagenet": mmsegmentation.DDRNET_IMAGENET["23"],
+        "imagenet_paddleseg": paddleseg.DDRNET_IMAGENET["23"],
+    },
 }
 
 

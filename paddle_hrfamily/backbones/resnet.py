@@ -18,8 +18,7 @@ from paddle_hrfamily.backbones.variants import load_pretrained, pick_variant
 from paddle_hrfamily.blocks import BasicBlock, Bottleneck, Residual, block_chain
 from paddle_hrfamily.contract import Backbone
 from paddle_hrfamily.layers import ConvBN
-from paddle_hrfamily.registry import Published
-from paddle_hrfamily.weights.published import paddleseg
+from paddle_hrfamily.weights.publishers.resnet import IMAGENET
 
 STEM_CHANNELS = 64
 WIDTHS = (64, 128, 256, 512)  # of the blocks of stages 1 to 4
@@ -49,26 +48,7 @@ _PLAIN = {
 VARIANTS = _PLAIN | {f"{name}_vd": replace(layout, vd=True) for name, layout in _PLAIN.items()}
 
 
-def _weights(depth: int, digest: str) -> dict[str, Published]:
-    """ImageNet, by torchvision and by paddle.vision."""
-    return {
-        "imagenet": Published(f"https://download.pytorch.org/models/resnet{depth}-{digest}.pth", None),
-        "imagenet_paddle": Published(f"https://paddle-hapi.bj.bcebos.com/models/resnet{depth}.pdparams", None),
-    }
-
-
-WEIGHTS = {
-    "R18": _weights(18, "f37072fd"),
-    "R34": _weights(34, "b627a593"),
-    "R50": _weights(50, "0676ba61"),
-    "R101": _weights(101, "63fe2227"),
-    "R152": _weights(152, "394f9c45"),
-    "R50_vd": {"ssld": paddleseg("resnet50_vd_ssld_v2.tar.gz", None)},
-    "R101_vd": {"ssld": paddleseg("resnet101_vd_ssld.tar.gz", None)},
-}
-
-
-@registry.backbone(variants=tuple(VARIANTS), weights=WEIGHTS)
+@registry.backbone(variants=tuple(VARIANTS), weights=IMAGENET)
 class ResNet(Backbone):
     """ResNet backbone: (N, in_channels, H, W) -> features at strides 4, 8, 16, 32; any H, W from 32 up.
 

@@ -10,8 +10,7 @@ from paddle_hrfamily.backbones.variants import load_pretrained, pick_padding, pi
 from paddle_hrfamily.errors import unknown
 from paddle_hrfamily.layers import Padding
 from paddle_hrfamily.multires import Layout, MultiResNet, SkipFusion, Stage, Style
-from paddle_hrfamily.registry import Published
-from paddle_hrfamily.weights.published import paddleseg
+from paddle_hrfamily.weights.publishers.paddleseg import UHRNET_IMAGENET
 
 
 def _u(m3: int, m4: int, m5: int) -> tuple[Stage, ...]:
@@ -29,22 +28,7 @@ VARIANTS = {
 }
 
 
-def _weights(name: str) -> dict[str, Published]:
-    """ImageNet for the backbone; Cityscapes with the FCN head, whose longer schedule scored 0.6 points more."""
-    cityscapes = f"cityscapes/fcn_uhrnet{name}_cityscapes_1024x512_"
-    long, short = (paddleseg(f"{cityscapes}{schedule}/model.pdparams") for schedule in ("120k_bs3", "80k"))
-    return {
-        "imagenet": paddleseg(f"backbone/uhrnet{name}_imagenet.tar.gz"),
-        "cityscapes": long,
-        "cityscapes_120k": long,
-        "cityscapes_80k": short,
-    }
-
-
-WEIGHTS = {"W18_Small": _weights("w18_small"), "W48": _weights("w48")}
-
-
-@registry.backbone(zoo="uhrnet", variants=tuple(VARIANTS), weights=WEIGHTS)
+@registry.backbone(zoo="uhrnet", variants=tuple(VARIANTS), weights=UHRNET_IMAGENET)
 class UHRNet(MultiResNet):
     """U-HRNet backbone: (N, in_channels, H, W) -> streams at strides 4, 8, 16, 32, 64 with C, 2C, 4C, 8C, 16C channels.
 

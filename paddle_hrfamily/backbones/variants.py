@@ -35,7 +35,12 @@ def pick_padding(
     return padding
 
 
-def load_pretrained(network: nn.Layer, family: str, variant: str, pretrained: str | None, part: Part = "all") -> None:
-    """Fill that part of the network from `pretrained`, if any is asked for, and log what was loaded."""
+def load_pretrained(
+    network: nn.Layer, family: str, variant: str, pretrained: str | None, part: Part = "all", model: str = ""
+) -> None:
+    """Fill that part of the network from `pretrained`, if any is asked for, and log what was loaded.
+
+    `model` is the network's name in configs, where it is one whose whole weights may be published.
+    """
     if pretrained:
-        _LOG.info(load_weights(network, resolve(family, variant, pretrained).source, part=part))
+        _LOG.info(load_weights(network, resolve(family, variant, pretrained, model).source, part=part))

@@ -5,7 +5,8 @@ hrfamily convert hf-hub:timm/hrnet_w18.ms_aug_in1k hrnet_w18_imagenet.safetensor
 hrfamily convert checkpoint.pth.tar out.pdparams --model hrnet_w18_small_v2 --num_classes 11
 
 The network is found out from the tensors' shapes unless --model names it, and every tensor of it must be there: the
-whole of it, or its backbone where the weights have no head for it. The padding that the weights need is written along.
+whole of it, or its backbone where the weights have no head for it. The padding that the weights need is written along,
+and the corner handling of a whole network where it is known.
 """
 
 from __future__ import annotations
@@ -48,26 +49,31 @@ def run(args: argparse.Namespace) -> None:
     from paddle_hrfamily.integration import plugins
     from paddle_hrfamily.weights.files import SUFFIXES, open_weights
     from paddle_hrfamily.weights.loading import canonical
+    from paddle_hrfamily.weights.published import about
 
     plugins.load(args.plugin)
     if args.target.suffix not in SUFFIXES:
         raise UserError(f"cannot tell the format of {args.target}: name it *{' or *'.join(SUFFIXES)}")
     if args.target.exists() and not args.force:
         raise UserError(f"{args.target} exists; --force overwrites it")
-    contents = open_weights(weights.fetch(args.source))
+    published = about(args.source)
+    contents = open_weights(weights.fetch(args.source, sha256=published.sha256 if published else ""))
     layout, arrays = canonical(contents, args.source)
     padding = cast("Padding | None", contents.padding or layout.padding)
     name = args.model or _network(arrays, args.source)
-    model = _build(name, arrays, args.num_classes, padding)
+    corners = published.align_corners if published is not None else contents.align_corners
+    model = _build(name, arrays, args.num_classes, padding, corners)
     whole = not _head(model.state_dict()).isdisjoint(arrays)
     report = weights.load_weights(model, args.source, part="all" if whole else "backbone", strict=False)
-    state = model.state_dict()
-    weights.save({key: state[key] for key in report.matched}, args.target, padding=padding)
+    state, stated = model.state_dict(), corners if whole else None
+    weights.save({key: state[key] for key in report.matched}, args.target, padding=padding, align_corners=stated)
     print(report)
     print(f"wrote the {'network' if whole else 'backbone'} of {name} to {args.target}")
 
 
-def _build(name: str, arrays: dict[str, np.ndarray], num_classes: int | None, padding: Padding | None) -> nn.Layer:
+def _build(
+    name: str, arrays: dict[str, np.ndarray], num_classes: int | None, padding: Padding | None, corners: bool | None
+) -> nn.Layer:
     """The network of that name, for the classes and channels of the tensors, and with deep supervision if they have."""
     import paddle
 
@@ -79,6 +85,7 @@ def _build(name: str, arrays: dict[str, np.ndarray], num_classes: int | None, pa
         name,
         in_channels=stem.shape[1] if stem is not None else 3,
         padding=padding,
+        align_corners=corners,
         auxiliary=True if any(key.startswith(_AUXILIARY) for key in arrays) else None,
     )
     if num_classes is None:

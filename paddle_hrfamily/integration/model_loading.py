@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +14,48 @@ from paddleseg.utils import logger
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.integration import config_file
 from paddle_hrfamily.integration.builder import Builder
+from paddle_hrfamily.registry import BACKBONES
 from paddle_hrfamily.weights import load_weights, resolve
+from paddle_hrfamily.weights.published import about, is_short_name, resolve_network
 
 
-def weights_file(source: str | None) -> str | None:
+def weights_file(source: str | None, config: Config | None = None) -> str | None:
     """`--model_path` as given; a checkpoint folder stands for the parameters in it.
 
+    With the config, a short name stands for the address of weights that are published for its whole network.
+
     Raises:
-        UserError: a folder without parameters.
+        UserError: a folder without parameters, or no weights of that name.
     """
+    if source is not None and config is not None and is_short_name(source):
+        return _published(source, config.dic["model"])
     if source is None or not Path(source).is_dir():
         return source
     for name in ("model.pdparams", "ema_model.pdparams"):
         if (Path(source) / name).is_file():
             return str(Path(source) / name)
     raise UserError(f"--model_path {source} is a folder without model.pdparams; name the file with the weights")
+
+
+def _published(name: str, model: dict[str, Any]) -> str:
+    """The address of weights of that name for the network of a config's section `model`."""
+    backbone = model.get("backbone")
+    if not isinstance(backbone, dict):
+        raise UserError(f"--model_path {name}: there is no such file, and no weights are published for {model['type']}")
+    return resolve_network(model["type"], str(backbone.get("type")), _variant(backbone), name).source
+
+
+def _variant(backbone: dict[str, Any]) -> str:
+    """Which of its networks a backbone's section asks for; left open, its constructor's choice."""
+    parameters = _parameters(backbone)
+    default = parameters["variant"].default if "variant" in parameters else ""
+    return str(backbone.get("variant", default))
+
+
+def _parameters(backbone: dict[str, Any]) -> Mapping[str, inspect.Parameter]:
+    """What the constructor of a section's component takes, if it is one of the backbones here."""
+    registered = BACKBONES.get(str(backbone.get("type")))
+    return inspect.signature(registered.component).parameters if registered else {}
 
 
 def network(config: Config, weights: str | None) -> tuple[Builder, nn.Layer]:
@@ -36,7 +65,7 @@ def network(config: Config, weights: str | None) -> tuple[Builder, nn.Layer]:
         UserError: the network cannot be built, or the weights do not fit it.
     """
     if weights is not None:
-        leave_pretrained(config.dic["model"])
+        leave_pretrained(config.dic["model"], weights)
     builder = config_file.builder(config)
     model = builder.model
     if weights is not None:
@@ -44,15 +73,18 @@ def network(config: Config, weights: str | None) -> tuple[Builder, nn.Layer]:
     return builder, model
 
 
-def leave_pretrained(section: dict[str, Any]) -> None:
-    """Take `pretrained` out of a network's section and those in it, but keep the padding that it would have chosen."""
+def leave_pretrained(section: dict[str, Any], weights: str | None = None) -> None:
+    """Take `pretrained` out of a network's section and those in it, but keep the padding that it would have chosen.
+
+    Where padding is left open, published `weights` choose theirs instead.
+    """
     pretrained = section.pop("pretrained", None)
-    if pretrained and "variant" in section and section.get("padding") is None:
-        padding = resolve(section["type"], section["variant"], pretrained).padding
-        section.update({"padding": padding} if padding else {})
+    if "padding" in _parameters(section) and section.get("padding") is None:
+        published = about(weights) or (resolve(section["type"], _variant(section), pretrained) if pretrained else None)
+        section.update({"padding": published.padding} if published and published.padding else {})
     for part in section.values():
         if isinstance(part, dict):
-            leave_pretrained(part)
+            leave_pretrained(part, weights)
 
 
 def is_of_depth(model: nn.Layer) -> bool:

@@ -117,20 +117,20 @@ def _mmseg_block(stream: str, i: str, b: str) -> str:
     return _mmseg_run(stream, i) + ("" if i == "2" else f".{b}")
 
 
-_MMSEG_BLOCK = r"backbone\.(context|spatial)_branch_layers\.([012])\.(\d+)"
+_MMSEG_BLOCK = r"(?:backbone\.)?(context|spatial)_branch_layers\.([012])\.(\d+)"
 
 
 MMSEG = Layout(
     name="mmsegmentation DDRNet",
-    signature=r"backbone\.spatial_branch_layers\.0\.0\.conv1\.conv\.weight",
+    signature=r"(?:backbone\.)?spatial_branch_layers\.0\.0\.conv1\.conv\.weight",
     rules=(
-        (r"backbone\.stem\.([01])\.(conv|bn)", lambda i, part: f"backbone.stem.conv{int(i) + 1}.{part}"),
+        (r"(?:backbone\.)?stem\.([01])\.(conv|bn)", lambda i, part: f"backbone.stem.conv{int(i) + 1}.{part}"),
         (
-            r"backbone\.stem\.([24])\.(\d+)\.(conv[12]\.(?:conv|bn))",
+            r"(?:backbone\.)?stem\.([24])\.(\d+)\.(conv[12]\.(?:conv|bn))",
             lambda i, b, conv: f"backbone.stem.{_MMSEG_STEM[i]}.{b}.{conv}",
         ),
         (
-            r"backbone\.stem\.([24])\.(\d+)\.downsample\.([01])",
+            r"(?:backbone\.)?stem\.([24])\.(\d+)\.downsample\.([01])",
             lambda i, b, part: f"backbone.stem.{_MMSEG_STEM[i]}.{b}.downsample.{_PART[part]}",
         ),
         (_MMSEG_BLOCK + r"\.(conv[123]\.(?:conv|bn))", lambda s, i, b, conv: f"{_mmseg_block(s, i, b)}.{conv}"),
@@ -139,21 +139,22 @@ MMSEG = Layout(
             lambda s, i, b, part: f"{_mmseg_block(s, i, b)}.downsample.{_PART[part]}",
         ),
         (
-            r"backbone\.compression_([12])\.(conv|bn)",
+            r"(?:backbone\.)?compression_([12])\.(conv|bn)",
             lambda n, part: f"backbone.{_MMSEG_FUSIONS[n]}.low_to_high.{part}",
         ),
-        (r"backbone\.down_1\.(conv|bn)", lambda part: f"backbone.conv4.0.high_to_low.0.{part}"),
-        (r"backbone\.down_2\.([01]\.(?:conv|bn))", lambda conv: f"backbone.conv5.high_to_low.{conv}"),
-        (r"backbone\.spp\.scales\.0\.(bn|conv)", lambda part: f"backbone.context.finest.{part}"),
-        (r"backbone\.spp\.scales\.([1-4])\.1\.(bn|conv)", _scale),
-        (r"backbone\.spp\.processes\.([0-3]\.(?:bn|conv))", lambda conv: f"backbone.context.mixes.{conv}"),
-        (r"backbone\.spp\.compression\.(bn|conv)", lambda part: f"backbone.context.compress.{part}"),
-        (r"backbone\.spp\.shortcut\.(bn|conv)", lambda part: f"backbone.context.shortcut.{part}"),
+        (r"(?:backbone\.)?down_1\.(conv|bn)", lambda part: f"backbone.conv4.0.high_to_low.0.{part}"),
+        (r"(?:backbone\.)?down_2\.([01]\.(?:conv|bn))", lambda conv: f"backbone.conv5.high_to_low.{conv}"),
+        (r"(?:backbone\.)?spp\.scales\.0\.(bn|conv)", lambda part: f"backbone.context.finest.{part}"),
+        (r"(?:backbone\.)?spp\.scales\.([1-4])\.1\.(bn|conv)", _scale),
+        (r"(?:backbone\.)?spp\.processes\.([0-3]\.(?:bn|conv))", lambda conv: f"backbone.context.mixes.{conv}"),
+        (r"(?:backbone\.)?spp\.compression\.(bn|conv)", lambda part: f"backbone.context.compress.{part}"),
+        (r"(?:backbone\.)?spp\.shortcut\.(bn|conv)", lambda part: f"backbone.context.shortcut.{part}"),
         *_head("head", "decode_head", ("head.0.bn", "head.0.conv", "head.1", "conv_seg")),
         *_head("head.auxiliary", "decode_head", ("aux_head.0.bn", "aux_head.0.conv", "aux_head.1", "aux_cls_seg")),
     ),
     padding="symmetric",
     torch=True,
+    lacks=_CONTEXT,  # its ImageNet weights, whose names have no prefix
     zero_if_absent=frozenset(f"{prefix}stem.conv{n}.conv.bias" for prefix in ("", "backbone.") for n in (1, 2)),
 )
 

@@ -24,27 +24,42 @@ _MOVED = ("https://bj.bcebos.com/paddleseg/", "https://paddleseg.bj.bcebos.com/"
 _MAX_SWELLING = 50  # an archive whose weights are larger than it by more than this is no archive of weights
 
 
-def fetch(source: str | os.PathLike[str]) -> Path:
+def fetch(source: str | os.PathLike[str], *, sha256: str = "") -> Path:
     """The file that `source` names: itself, or a copy in the cache.
 
     Args:
         source: a path; a URL; `hf-hub:OWNER/REPO[/FILE]`, where FILE is model.safetensors if left out. A path or URL
             may end in .tar.gz or .tgz, with one weights file inside.
+        sha256: hexadecimal digits that the SHA-256 of what is downloaded from a URL has to begin with.
 
     The cache is the folder `weights` in $PADDLE_HRFAMILY_HOME or ~/.cache/paddle_hrfamily; the hub has its own.
 
     Raises:
-        UserError: no such file, no connection, nothing there, an archive with no or several weights files.
+        UserError: no such file, no connection, nothing there, another SHA-256, an archive with no or several weights
+            files.
     """
     text = os.fspath(source)
     if text.startswith(HUB_PREFIX):
         return _from_hub(text)
     if re.match(r"https?://", text):
-        return _from_url(text)
+        return _from_url(text, sha256)
     path = Path(text).expanduser()
     if not path.is_file():
         raise UserError(f"no weights file {text}; give a path, a URL, {HUB_PREFIX}OWNER/REPO or a published name")
     return _from_local_archive(path) if _is_archive(path) else path
+
+
+def cached(source: str) -> Path | None:
+    """The copy in the cache of a URL's or `hf-hub:` file, if there is one."""
+    if not source.startswith(HUB_PREFIX):
+        return _cached(_target(source))
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return None
+    repository, file = _hub_file(source)
+    copy = try_to_load_from_cache(repository, file)
+    return Path(copy) if isinstance(copy, str) else None
 
 
 def cache_home() -> Path:
@@ -57,16 +72,21 @@ def cache_folder() -> Path:
     return cache_home() / "weights"
 
 
-def _from_url(url: str) -> Path:
+def _target(url: str) -> Path:
+    """Where the download of `url` is kept."""
+    return cache_folder() / f"{_key(url)}-{_file_name(url)}"
+
+
+def _from_url(url: str, sha256: str) -> Path:
     from filelock import FileLock
 
-    target = cache_folder() / f"{_digest(url)}-{_file_name(url)}"
-    if cached := _cached(target):
-        return cached
+    target = _target(url)
+    if copy := _cached(target):
+        return copy
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):  # one process at a time, the others wait for its file
-            return _cached(target) or _download_and_unpack(url, target)
+            return _cached(target) or _download_and_unpack(url, target, sha256)
     except OSError as error:
         raise UserError(f"cannot write to {target.parent}: {error.strerror}; set PADDLE_HRFAMILY_HOME") from error
 
@@ -75,9 +95,15 @@ def _cached(target: Path) -> Path | None:
     return target if target.is_file() else _unpacked(target)
 
 
-def _download_and_unpack(url: str, target: Path) -> Path:
+def _download_and_unpack(url: str, target: Path, sha256: str) -> Path:
     arrived = target.with_name(target.name + ".arrived")  # no name that another process would take for the weights
     download(_mirrors(url), arrived)
+    if not (found := digest(arrived)).startswith(sha256):
+        arrived.unlink()
+        raise UserError(
+            f"{url}: what arrived has the SHA-256 {found[:16]}…, and the publisher's begins with {sha256}: fetch it "
+            "again; a file that you trust is given by its path"
+        )
     if not _is_archive(arrived):
         os.replace(arrived, target)
         return target
@@ -93,7 +119,7 @@ def _mirrors(url: str) -> list[str]:
 
 def _from_local_archive(path: Path) -> Path:
     stat = path.stat()
-    key = _digest(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}")
+    key = _key(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}")
     copy = cache_folder() / f"{key}-{path.name}"
     return _unpacked(copy) or _unpack(path, copy)
 
@@ -144,15 +170,10 @@ def _from_hub(source: str) -> Path:
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
     except ImportError as error:
         raise UserError(f"{source} needs huggingface_hub: pip install 'paddle_hrfamily[hub]'") from error
-    match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:/(.+))?", source[len(HUB_PREFIX) :])
-    if match is None:
-        raise UserError(
-            f"{source} names no repository of the hub: write {HUB_PREFIX}OWNER/REPO or {HUB_PREFIX}OWNER/REPO/FILE"
-        )
-    repository, file = match[1], match[2] or _HUB_FILE
-    cached = try_to_load_from_cache(repository, file)
-    if isinstance(cached, str):
-        return Path(cached)
+    repository, file = _hub_file(source)
+    copy = try_to_load_from_cache(repository, file)
+    if isinstance(copy, str):
+        return Path(copy)
     try:
         # Without this question the download, on a machine with no connection, tries for half a minute and logs it.
         get_hf_file_metadata(hf_hub_url(repository, file), timeout=TIMEOUT_S)
@@ -165,7 +186,26 @@ def _from_hub(source: str) -> Path:
         ) from error
 
 
-def _digest(text: str) -> str:
+def _hub_file(source: str) -> tuple[str, str]:
+    """Repository and file of `hf-hub:OWNER/REPO[/FILE]`."""
+    match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:/(.+))?", source[len(HUB_PREFIX) :])
+    if match is None:
+        raise UserError(
+            f"{source} names no repository of the hub: write {HUB_PREFIX}OWNER/REPO or {HUB_PREFIX}OWNER/REPO/FILE"
+        )
+    return match[1], match[2] or _HUB_FILE
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, hexadecimal."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
+
+
+def _key(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -19,7 +19,8 @@ from paddle_hrfamily.weights import safe_unpickler, torch_files
 from paddle_hrfamily.weights.safe_unpickler import Refused
 from paddle_hrfamily.weights.tensors import CONSTRUCTORS, decode, from_bfloat16, rebuild, resolve
 
-PADDING_KEY = "padding@@"  # our entry beside the tensors; Paddle marks its own such entries with @@ as well
+PADDING_KEY = "padding@@"  # our entries beside the tensors; Paddle marks its own such entries with @@ as well
+CORNERS_KEY = "align_corners@@"
 SUFFIXES = (".pdparams", ".safetensors")  # what `save` writes
 
 _BIG_PARAMETERS = "UnpackBigParamInfor@@"
@@ -33,10 +34,11 @@ _SAFETENSORS_DTYPES = {
 
 @dataclass(frozen=True)
 class Contents:
-    """The tensors of a file by their own names, and the padding that they need if the file states it."""
+    """The tensors of a file by their own names; the padding and corner handling that they need, if it states them."""
 
     arrays: dict[str, np.ndarray]
     padding: str | None = None
+    align_corners: bool | None = None
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -71,8 +73,13 @@ def contents_of(tensors: Mapping[str, Any]) -> Contents:
 
 
 def _contents(tree: Any, path: str | os.PathLike[str]) -> Contents:
-    padding = tree.get(PADDING_KEY) if isinstance(tree, dict) else None
-    return Contents(_state_dict(tree, path), padding if isinstance(padding, str) else None)
+    stated = tree if isinstance(tree, dict) else {}
+    padding, corners = stated.get(PADDING_KEY), stated.get(CORNERS_KEY)
+    return Contents(
+        _state_dict(tree, path),
+        padding if isinstance(padding, str) else None,
+        corners if isinstance(corners, bool) else None,
+    )
 
 
 def _read(path: Path) -> Any:
@@ -139,8 +146,12 @@ def _parse_safetensors(path: Path, stream: mmap.mmap) -> dict[str, Any]:
             raise ValueError(f"tensor {name} is of type {tensor['dtype']}")
         tree[name] = decode(tensor["data"], _SAFETENSORS_DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
     with safetensors.safe_open(str(path), framework="numpy") as file:
-        padding = (file.metadata() or {}).get("padding")
-    return tree if padding is None else {**tree, PADDING_KEY: padding}
+        metadata = file.metadata() or {}
+    if "padding" in metadata:
+        tree[PADDING_KEY] = metadata["padding"]
+    if "align_corners" in metadata:
+        tree[CORNERS_KEY] = metadata["align_corners"] == "true"
+    return tree
 
 
 def _safetensors(path: Path) -> Any:
@@ -164,12 +175,19 @@ def _state_dict(tree: Any, path: str | os.PathLike[str]) -> dict[str, np.ndarray
     return arrays
 
 
-def save(state: Mapping[str, Any], path: str | os.PathLike[str], *, padding: str | None = None) -> None:
+def save(
+    state: Mapping[str, Any],
+    path: str | os.PathLike[str],
+    *,
+    padding: str | None = None,
+    align_corners: bool | None = None,
+) -> None:
     """Write tensors (arrays or Paddle's) by name, as `.pdparams` or `.safetensors` by suffix; whole or not at all.
 
     Args:
         padding: "symmetric" or "same" if the weights are right in a network built that way alone; `load_weights` checks
             it. Paddle ignores the entry.
+        align_corners: the same for the corner handling of a whole network's resizes.
 
     Raises:
         UserError: another suffix, or the file cannot be written.
@@ -180,11 +198,16 @@ def save(state: Mapping[str, Any], path: str | os.PathLike[str], *, padding: str
         raise UserError(f"cannot tell the format of {path}: name it {' or '.join('*' + s for s in SUFFIXES)}")
     with replacing(path, durable=True) as draft, draft.open("wb") as file:
         if path.suffix == ".safetensors":
-            metadata = {} if padding is None else {"padding": padding}
+            corners = None if align_corners is None else str(align_corners).lower()
+            metadata = _stated({"padding": padding, "align_corners": corners})
             file.write(_safetensors(path).numpy.save(arrays, metadata=metadata))
         else:
-            extra = {} if padding is None else {PADDING_KEY: padding}
-            pickle.dump({**arrays, **extra}, file, protocol=4)
+            stated = _stated({PADDING_KEY: padding, CORNERS_KEY: align_corners})
+            pickle.dump({**arrays, **stated}, file, protocol=4)
+
+
+def _stated(facts: Mapping[str, object]) -> dict[str, object]:
+    return {key: value for key, value in facts.items() if value is not None}
 
 
 def as_array(value: Any) -> np.ndarray:

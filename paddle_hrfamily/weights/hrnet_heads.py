@@ -1,4 +1,4 @@
-"""Official PyTorch names of what stands on HRNet's trunk in classification (and timm), pose estimation, detection."""
+"""Official PyTorch names of what stands on HRNet's trunk in classification (and timm), pose, landmarks, detection."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ CLASSIFICATION: tuple[Rule, ...] = (
 )
 
 POSE: tuple[Rule, ...] = ((r"final_layer", lambda: "head.heatmaps"),)
+
+LANDMARKS: tuple[Rule, ...] = (
+    (r"head\.([01])", lambda part: f"head.mix.{_PART[part]}"),
+    (r"head\.3", lambda: "head.classify"),
+)
 
 # The neck of a detector; OpenMMLab wraps each convolution once more.
 PYRAMID: tuple[Rule, ...] = (

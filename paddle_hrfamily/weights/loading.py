@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Literal, NoReturn, Protocol, Union
 import numpy as np
 
 from paddle_hrfamily.errors import UserError, unknown
+from paddle_hrfamily.registry import Published
+from paddle_hrfamily.weights import needs
 from paddle_hrfamily.weights.fetching import fetch
 from paddle_hrfamily.weights.files import Contents, contents_of, open_weights
 from paddle_hrfamily.weights.layouts import AUXILIARY, LAYOUTS, Layout, strip
 from paddle_hrfamily.weights.own import OWN
+from paddle_hrfamily.weights.published import about
 
 if TYPE_CHECKING:  # weights are fetched and read without paddle
     from paddle_hrfamily.layers import Padding
@@ -102,7 +105,8 @@ def load_weights(
 
     Args:
         model: a network with a `backbone`, or a backbone itself (of which `part` is then "backbone").
-        source: a file, a URL or `hf-hub:REPO[/FILE]` (see `fetch`), or tensors by name.
+        source: a file, a URL or `hf-hub:REPO[/FILE]` (see `fetch`), or tensors by name. Of a published file, whatever
+            folder it lies in, more is known than its tensors tell, and is held against the network.
         strict: tensors of the file with no place in a network asked for as a whole are an error. In a backbone they
             always are: they are the mark of weights for a larger one. A head for deep supervision, which is used in
             training alone, is left out of a network without one, and the report says so.
@@ -111,11 +115,15 @@ def load_weights(
         ignore_padding: load weights that need the other padding; the results will be wrong.
 
     Raises:
-        UserError: unreadable or unknown weights, weights of another network, other classes, channels or padding.
+        UserError: unreadable or unknown weights, weights of another network, other classes, channels, padding or
+            corner handling.
     """
     if part not in PARTS:
         raise unknown("part of a network", part, PARTS)
-    contents, label = _open(source)
+    published = about(source)
+    if part == "all" and not allow_partial:
+        needs.check_classes(published, model, str(source))
+    contents, label = _open(source, published)
     state = model.state_dict()
     from paddle_hrfamily.contract import traits  # it imports paddle, as the network has
 
@@ -126,6 +134,9 @@ def load_weights(
         _check_padding(fit.report, known.padding)
     values = fit.select(part)
     _check(fit, part, strict=strict, allow_partial=allow_partial)
+    whole = any(not fit.in_backbone(name) for name in values)
+    needed = published.align_corners if published is not None else contents.align_corners
+    needs.check_corners(needed, _corners(model, backbone), label, whole=whole)
     prepared = {name: _as_type(array, state[name]) for name, array in values.items()}
     for name, value in prepared.items():
         state[name].set_value(value)
@@ -253,11 +264,20 @@ def _normalised_by(name: str) -> str | None:
     return f"{name.removesuffix('.conv.bias')}.bn._mean" if name.endswith(".conv.bias") else None
 
 
-def _open(source: Source) -> tuple[Contents, str]:
+def _open(source: Source, published: Published | None) -> tuple[Contents, str]:
     if isinstance(source, Mapping):
         return contents_of(source), "the given tensors"
-    path = fetch(source)
-    return open_weights(path), str(source)
+    path = fetch(source, sha256=published.sha256 if published is not None else "")
+    return needs.rescaled(open_weights(path), published), str(source)
+
+
+def _corners(model: Network, backbone: object) -> dict[str, bool]:
+    """align_corners of a network and of its backbone, where they have one, by their keys in a config."""
+    parts = {"model": model, "model.backbone": backbone}
+    if backbone is model:
+        del parts["model"]
+    found = {f"{key}.align_corners": getattr(part, "align_corners", None) for key, part in parts.items()}
+    return {key: value for key, value in found.items() if isinstance(value, bool)}
 
 
 def _check_padding(report: Report, padding: Padding | None) -> None:

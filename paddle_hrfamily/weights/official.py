@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from paddle_hrfamily.weights.hrnet_heads import CLASSIFICATION, POSE, PYRAMID
+from paddle_hrfamily.weights.hrnet_heads import CLASSIFICATION, LANDMARKS, POSE, PYRAMID
 from paddle_hrfamily.weights.layouts import Layout, Rule, register
 
 _PART = {"conv": "conv", "bn": "bn", "0": "conv", "1": "bn"}  # of a convolution with batch norm
@@ -103,6 +103,7 @@ OFFICIAL = Layout(
         *_OCR_HEAD,
         *CLASSIFICATION,
         *POSE,
+        *LANDMARKS,
     ),
     padding="symmetric",
     torch=True,
