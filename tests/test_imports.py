@@ -42,6 +42,7 @@ ORDER = {
         errors
         files | cpu | progress | modules | colors
         imaging | bundle
+        polygons
         image_processor
         runtime
         predictor
@@ -73,7 +74,7 @@ FROM_DEPLOY = {
     "errors": {"errors"},
     "files": {"files"},
     "system": {"cpu"},
-    "data": {"colors", "progress"},
+    "data": {"colors", "files", "imaging", "progress"},
     "weights": {"progress"},
     "visualization": {"files", "imaging", "colors"},
     "inference": {"files", "imaging", "progress", "colors"},

@@ -56,7 +56,10 @@ def test_a_snapshot_brings_back_what_there_was() -> None:
 MADE_FOR_CONFIGS = {
     "BACKBONES": {"DDRNet", "DDRNetTrunk", "HRNet", "ResNet", "UHRNet"},
     "MODELS": {"DDRSeg", "HRDepth", "HRNetSeg", "OCRSeg", "SpecializeFuse", "SPGNet"},
-    "DATASETS": {"CamVid", "LIP", "NYUv2Depth", "PascalPersonPart", "StreetScenes", "Synapse"},
+    "DATASETS": {
+        *("ADE20KSplit", "CamVid", "CityscapesFine", "LIP", "NYUv2Depth", "OwnData", "PascalContext60"),
+        *("PascalPersonPart", "StreetScenes", "Synapse"),
+    },
     "LOSSES": {"BatchDiceLoss", "DepthLoss", "WeightedOhemCrossEntropyLoss", "WeightedPixelCrossEntropyLoss"},
     "TRANSFORMS": {
         *("AsUint8", "RandomBrightness", "RandomDepthZoom", "RandomMirror", "RandomScaleLongSide"),

@@ -21,6 +21,7 @@ COMMANDS = {
         name: f"{__name__}.{name}"
         for name in (
             "quickstart",
+            "new",
             "train",
             "val",
             "predict",
@@ -34,7 +35,7 @@ COMMANDS = {
     },
     "list": f"{__name__}.list_models",
     "configs": f"{__name__}.list_configs",
-    **{name: f"{__name__}.{name}" for name in ("convert", "trainids", "doctor")},
+    **{name: f"{__name__}.{name}" for name in ("weights", "convert", "trainids", "doctor")},
     **{name: f"hrfamily_deploy.scripts.{module}" for name, module in command_line.COMMANDS.items()},
 }
 

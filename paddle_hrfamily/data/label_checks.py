@@ -162,8 +162,8 @@ def _look(pair: tuple[str, str | None], dataset: SegmentationDataset, offset: in
     image, label = pair
     sample = _Sample()
     try:
-        size = _image_size(image)
-    except _UNREADABLE as error:
+        size = image_size(image)
+    except UNREADABLE as error:
         size = None
         sample.findings.append(_Finding("unreadable image", image, str(error)))
     if label is None or offset is None:
@@ -171,7 +171,7 @@ def _look(pair: tuple[str, str | None], dataset: SegmentationDataset, offset: in
     try:
         with Image.open(label) as opened:
             opened.load()
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         sample.findings.append(_Finding("unreadable label", label, str(error)))
         return sample
     if opened.mode not in ("L", "P"):
@@ -181,20 +181,44 @@ def _look(pair: tuple[str, str | None], dataset: SegmentationDataset, offset: in
     if size and size != opened.size:
         detail = "label {}x{}, image {}x{}".format(*opened.size, *size)
         sample.findings.append(_Finding("size", label, detail))
-    sample.pixels = np.roll(np.array(opened.histogram(), np.int64), offset)
-    for value, meaning in getattr(dataset, "relabel", {}).items():
-        sample.pixels[meaning] += sample.pixels[value]
-        sample.pixels[value] = 0
+    sample.pixels = _as_trained_on(opened.histogram(), dataset, offset)
     sample.findings += _outside(label, opened.mode, sample.pixels, dataset)
     return sample
 
 
+def _as_trained_on(histogram: list[int], dataset: SegmentationDataset, offset: int) -> np.ndarray:
+    pixels = np.roll(np.array(histogram, np.int64), offset)
+    for value, meaning in getattr(dataset, "relabel", {}).items():
+        pixels[meaning] += pixels[value]
+        pixels[value] = 0
+    return pixels
+
+
+def pixels_of_labels(dataset: SegmentationDataset, labels: list[str]) -> np.ndarray:
+    """(len(labels), 256) pixels per value, as trained on, of labels that `check_labels` has found right; a bar shows.
+
+    Raises:
+        UserError: the data set reads its labels by a rule of its own, or has none as files.
+    """
+    offset = None if isinstance(dataset, ExaminingDataset) else _offset(dataset)
+    if offset is None or None in labels:
+        raise UserError(f"the classes of {type(dataset).__name__} cannot be counted: its labels are no images of classes")
+
+    def count(label: str) -> np.ndarray:
+        with Image.open(label) as opened:
+            return _as_trained_on(opened.histogram(), dataset, offset)
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        counted = progress(pool.map(count, labels), "counting classes", len(labels), unit="file", leave=False, delay=1)
+        return np.array(list(counted), np.int64).reshape(-1, 256)
+
+
 # PIL's plugins raise all of these on damaged files.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, Image.DecompressionBombError)
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, Image.DecompressionBombError)
 
 
-def _image_size(path: str) -> tuple[int, int]:
-    """(width, height) as OpenCV will read it. Raises one of _UNREADABLE for a damaged file, without decoding it all."""
+def image_size(path: str) -> tuple[int, int]:
+    """(width, height) as OpenCV will read it. Raises one of UNREADABLE for a damaged file, without decoding it all."""
     if not cv2.haveImageReader(path):
         raise OSError("not an image that OpenCV reads")
     try:

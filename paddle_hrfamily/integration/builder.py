@@ -61,6 +61,16 @@ class Builder(SegBuilder):
                 raise
             raise cause from None  # a defect: its own traceback says where
 
+    @CachedProperty
+    def train_dataset_class(self) -> type:
+        """The class of the training data, which tells PaddleSeg how many classes there are, and what is ignored."""
+        section = self.config.train_dataset_cfg
+        found = self.load_component_class(section["type"])
+        if not getattr(found, "from_config", False):
+            return found
+        numbers = {"NUM_CLASSES": section.get("num_classes"), "IGNORE_INDEX": section.get("ignore_index", 255)}
+        return type(found.__name__, (found,), numbers)
+
     def build_component_impl(self, component_class: Callable, **arguments: object) -> object:
         backbone_features.check(component_class, arguments)
         return super().build_component_impl(component_class, **arguments)

@@ -30,6 +30,7 @@ TOP_LEVEL = [
     "distill_loss",
     "model",
     "to_static_training",
+    "classes",
     "class_names",
     "class_colors",
 ]
@@ -84,12 +85,16 @@ def load(
     _check_options(content, opts or [])
     if learning_rate and "lr_scheduler" not in content:
         raise UserError(f"--learning_rate needs the section lr_scheduler, which {file} does not have")
+    numbers = _numbers_of_classes(content, file)
     try:
-        config = Config(str(file), learning_rate=learning_rate, batch_size=batch_size, iters=iters, opts=opts)
+        config = Config(
+            str(file), learning_rate=learning_rate, batch_size=batch_size, iters=iters, opts=[*numbers, *(opts or [])]
+        )
     except RuntimeError as error:  # the checker's, with its reason in the last line
         _check_sections(content, file)
         raise UserError(f"{file}: {str(error).splitlines()[-1]}") from error
     _check_sections(config.dic, file)
+    _name_classes(config.dic)
     for where, value in _leaves(config.dic):
         if isinstance(value, str) and _NOT_A_FLOAT.fullmatch(value):
             raise UserError(f"{file}: {where} is the text {value!r} to YAML; as a number it is {_as_number(value)}")
@@ -188,6 +193,38 @@ def _check_sections(content: dict[str, Any], file: Path) -> None:
     for key in ("batch_size", "iters"):
         if type(content[key]) is not int or content[key] < 1:
             raise UserError(f"{file}: {key} must be a whole number from 1 up, and is {content[key]!r}")
+
+
+def _numbers_of_classes(content: dict[str, Any], file: Path) -> list[str]:
+    """`num_classes` of every section that leaves it to the top-level key `classes`, as options."""
+    classes = content.get("classes")
+    if classes is None:
+        return []
+    if not isinstance(classes, (dict, list)) or not classes:
+        raise UserError(f"{file}: classes must map names to colours, or list names, and is {classes!r}")
+    for key in ("class_names", "class_colors"):
+        if key in content:
+            raise UserError(f"{file}: has both classes and {key}; classes says both, so leave out {key}")
+    options = []
+    for key in ("model", "train_dataset", "val_dataset"):
+        section = content.get(key)
+        if not isinstance(section, dict):
+            continue
+        given = section.get("num_classes", len(classes))
+        if given != len(classes):
+            raise UserError(f"{file}: {key}.num_classes is {given} and classes names {len(classes)}; leave it out")
+        if key == "model" or section.get("type") in ("Dataset", "OwnData"):
+            options.append(f"{key}.num_classes={len(classes)}")
+    return options
+
+
+def _name_classes(config: dict[str, Any]) -> None:
+    """Put `class_names` and `class_colors` in the place of `classes`: it is what PaddleSeg's side is told."""
+    classes = config.get("classes")
+    if isinstance(classes, dict):
+        config["class_colors"] = [list(color) for color in classes.values()]
+    if classes:
+        config["class_names"] = [str(name) for name in classes]
 
 
 def _leaves(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:

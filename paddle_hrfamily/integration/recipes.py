@@ -116,7 +116,7 @@ def _one_loss(loss: Section) -> str:
         return f"OHEM (p < {loss['thresh']}, at least {loss['min_kept']}{weighted})"
     if kind == "DepthLoss":
         return f"{loss['kind']} of depth up to {loss['max_depth']} m"
-    return _LOSSES.get(kind, kind) + (f" ({weighted[2:]})" if weighted else "")
+    return str(_LOSSES.get(kind, kind)) + (f" ({weighted[2:]})" if weighted else "")
 
 
 def _crop(config: Section) -> str:
