@@ -181,6 +181,8 @@ class Published:
         publisher: who trained or converted them.
         licence: of the publisher's repository, or of the weights where they have one of their own.
         sha256: hexadecimal digits that the file's SHA-256 begins with, where the publisher states them.
+        pixels: what images were normalised by in training, and have to be in use: "imagenet" for its means and
+            deviations, "half" for 0.5 and 0.5, which maps 0..255 to -1..1. None for a backbone, which is trained on.
         in_place_abn: trained by the In-Place ABN of the official code on PyTorch 0.4.1, whose batch norm scales by
             |weight| + 1e-5 instead of weight.
     """
@@ -193,6 +195,7 @@ class Published:
     publisher: str = ""
     licence: str = ""
     sha256: str = ""
+    pixels: Literal["imagenet", "half"] | None = None
     in_place_abn: bool = False
 
 

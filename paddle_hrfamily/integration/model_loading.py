@@ -12,7 +12,7 @@ from paddleseg.cvlibs import Config
 from paddleseg.utils import logger
 
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.integration import config_file
+from paddle_hrfamily.integration import config_file, normalization
 from paddle_hrfamily.integration.builder import Builder
 from paddle_hrfamily.registry import BACKBONES
 from paddle_hrfamily.weights import load_weights, resolve
@@ -69,6 +69,7 @@ def network(config: Config, weights: str | None) -> tuple[Builder, nn.Layer]:
     builder = config_file.builder(config)
     model = builder.model
     if weights is not None:
+        normalization.check(config.dic, about(weights), weights)
         logger.info(str(load_weights(model, weights)))
     return builder, model
 

@@ -27,6 +27,7 @@ def _network(file: str, trained_on: DataSet, score: str, *, align_corners: bool)
         score=score,
         publisher=AUTHORS,
         licence="MIT",
+        pixels="imagenet",
         in_place_abn=file.endswith("torch04.pth"),
     )
 

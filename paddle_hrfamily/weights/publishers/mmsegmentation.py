@@ -98,7 +98,9 @@ ocrnet_hr48_512x512_40k_voc12aug 20200614_015958-255bc5ce 77.14
 def _published(path: str, score: str, trained_on: DataSet) -> Published:
     digest = path.rpartition("-")[2].removesuffix(".pth")
     source = _ROOT + path
-    return Published(source, "symmetric", trained_on, False, score, "mmsegmentation", "Apache-2.0", sha256=digest)
+    return Published(
+        source, "symmetric", trained_on, False, score, "mmsegmentation", "Apache-2.0", sha256=digest, pixels="imagenet"
+    )
 
 
 def _rows(table: str, section: str) -> Iterator[tuple[str, str, str, float, Published]]:

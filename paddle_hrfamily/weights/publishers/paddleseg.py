@@ -1,7 +1,7 @@
 """What PaddleSeg publishes: its own trainings of HRNet, OCRNet and DDRNet, and U-HRNet, whose official code it is.
 
 Addresses and scores: README.md in configs/{fcn,ocrnet,ddrnet,uhrnet} of PaddleSeg; every config has align_corners
-False. Its networks pad "same" in strided convolutions.
+False, and normalises images by 0.5 and 0.5. Its networks pad "same" in strided convolutions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ROOT = "https://bj.bcebos.com/paddleseg/dygraph/"
 
 def _network(folder: str, miou: float, trained_on: DataSet = data.CITYSCAPES) -> Published:
     score, source = f"{miou:.2f} mIoU on val", f"{_ROOT}{folder}/model.pdparams"
-    return Published(source, "same", trained_on, False, score, "PaddleSeg", "Apache-2.0")
+    return Published(source, "same", trained_on, False, score, "PaddleSeg", "Apache-2.0", pixels="half")
 
 
 def _backbone(path: str, padding: Padding | None = "same") -> Published:
