@@ -1,4 +1,4 @@
-"""Whether images reach a network as its published weights expect them: another mean or deviation costs points silently."""
+"""Whether images reach a network as its published weights expect them: another mean costs points without a word."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def check(config: Mapping[str, Any], published: Published | None, label: str) ->
     if not (_same(given[0], mean) and _same(given[1], std)):
         raise UserError(
             f"{label}: these weights expect images normalised with mean {list(mean)} and std {list(std)}, and "
-            f"val_dataset's Normalize has {list(given[0])} and {list(given[1])}: write theirs there, and in train_dataset "
-            "if you go on training"
+            f"val_dataset's Normalize has {list(given[0])} and {list(given[1])}: write theirs there, and in "
+            "train_dataset if you go on training"
         )
 
 
