@@ -235,7 +235,7 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     ),
     "more classes than names": (
         in_folders(lambda r: resave(first(r, "masks"), lambda a: np.where(a == 1, 3, a).astype(np.uint8))),
-        r"--classes names 3 classes, and .*photo 00 é\.png has the value 3: that makes 4",
+        r"3 classes are named, and .*photo 00 é\.png has the value 3, which makes 4: name them all by --classes",
     ),
     "fractions": (
         in_folders(
@@ -322,6 +322,26 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
         lambda r: (own_data.label_studio(r), [p.rename(p.with_name(f"x{p.name}")) for p in r.glob("task-?.png")])[0],
         r"no image is called \d+ or task-\d+; rename the images by their tasks, or export as COCO",
     ),
+    "numbers of objects": (
+        in_folders(lambda r: Image.fromarray(PAIRS[0][1].astype("uint16") * 1000).save(first(r, "masks"))),
+        r"photo 00 é\.png: the mask has the value 1000; classes are 0 to 255, and numbers of single objects are no",
+    ),
+    "class file in another encoding": (
+        in_folders(lambda r: (r / "classes.txt").write_bytes("straße\nauto\nhaus\n".encode("latin-1"))),
+        r"classes\.txt: cannot be read",
+    ),
+    "class file of fewer classes": (
+        in_folders(lambda r: (r / "classes.txt").write_text("background\nbox\n")),
+        r"2 classes are named, and .*photo 00 é\.png has the value 2, which makes 3",
+    ),
+    "empty JSON": (
+        lambda r: (own_data.coco(r), (r / "annotations" / "instances.json").write_text(""))[0],
+        r"instances\.json: is no JSON",
+    ),
+    "a link in a circle": (
+        in_folders(lambda r: (r / "images" / "again").symlink_to(r, target_is_directory=True)),
+        "",  # each folder is looked at once
+    ),
     "a dangling link": (
         in_folders(
             lambda r: (
@@ -343,7 +363,7 @@ def test_what_is_wrong_is_said_in_a_line(case: str, tmp_path: Path) -> None:
         assert prepared(root, output, Answers())[1]
         return
     with pytest.raises(UserError, match=message) as error:
-        prepared(root, output)
+        prepared(root, output, Answers() if "class file" in case else NAMED)
     assert "\n" not in str(error.value) and not list(output.glob("*.txt"))
 
 

@@ -76,8 +76,12 @@ def write_list(path: Path, pairs: list[Pair]) -> str:
 
 def _from(folder: Path, file: Path) -> str:
     text = str(file.absolute())
-    if "\t" in text or "\n" in text:
-        raise UserError(f"{file}: the path holds a tab or a line break, which separate names in lists; rename it")
+    if "\t" in text or len(text.splitlines()) > 1:
+        raise UserError(f"{text!r}: the path holds a tab or a line break, which separate names in lists; rename it")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{text!r}: the path is no UTF-8; rename it") from None
     try:
         return str(file.absolute().relative_to(folder.absolute()))
     except ValueError:

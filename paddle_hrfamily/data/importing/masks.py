@@ -26,7 +26,7 @@ from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.registry import Color
 
 _MOST_VALUES, _MOST_COLORS = 128, 256  # in one mask: more of them were never drawn by hand
-_SHOWN = 4
+_LARGEST = 255
 
 
 def read(path: Path) -> np.ndarray:
@@ -161,6 +161,13 @@ def coding(found: Census, answers: Answers, table: Mapping[str, Color | None] | 
 def _of_numbers(found: Census, names: tuple[str, ...], answers: Answers) -> Coding:
     ignored = _ignored_number(sorted(found.pixels), answers)
     values = [value for value in sorted(found.pixels) if value != ignored]
+    odd = [value for value in values if not 0 <= value <= _LARGEST]
+    if odd:
+        raise UserError(
+            f"{found.first[odd[0]]}: the mask has the value {odd[0]}; classes are 0 to {_LARGEST}, and numbers of "
+            "single objects are no classes: save the class of each pixel, or leave the value out with "
+            f"--ignore {odd[0]}"
+        )
     if len(values) < 2:
         where = found.first[values[0]] if values else next(iter(found.first.values()))
         raise UserError(
@@ -173,8 +180,8 @@ def _of_numbers(found: Census, names: tuple[str, ...], answers: Answers) -> Codi
     count = max(len(names), *(number + 1 for number in meaning.values()))
     if names and len(names) != count:
         raise UserError(
-            f"--classes names {len(names)} classes, and {found.first[values[-1]]} has the value {values[-1]}: that "
-            f"makes {count}; name them all, or leave it out with --ignore {values[-1]}"
+            f"{len(names)} classes are named, and {found.first[values[-1]]} has the value {values[-1]}, which makes "
+            f"{count}: name them all by --classes, or leave the value out with --ignore {values[-1]}"
         )
     colors = _palette_colors(found, meaning, count)
     if ignored is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -62,55 +63,52 @@ def prepare(source: Source, folder: Path) -> list[Record]:
         UserError: images or labels cannot be read or do not fit each other: how many, and the first of them; or the
             folder cannot be written.
     """
-    known = {record.image: record for record in _read_notes(folder / NOTES)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        notes = (folder / NOTES).open("a", encoding="utf-8")
-    except OSError as error:
-        raise Unwritable(folder, error.strerror or str(error)) from error
-    drawer = _Drawer(source, folder, known)
-    records: list[Record] = []
-    problems: list[str] = []
-    with notes, ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    notes = _Notes(folder / NOTES)
+    drawer = _Drawer(source, folder, notes)
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         done = pool.map(drawer.record, source.items)
-        for made in progress(done, "reading labels", len(source.items), delay=1):
-            if isinstance(made, str):
-                problems.append(made)
-                continue
-            records.append(made)
-            if known.get(made.image) != made:
-                _note(notes, made, folder)
+        made = list(progress(done, "reading labels", len(source.items), delay=1))
+    problems = [problem for problem in made if isinstance(problem, str)]
     if problems:
         more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         first = "\n  ".join(problems[:_SHOWN])
         raise UserError(problems[0] if len(problems) == 1 else f"{len(problems)} images have faults:\n  {first}{more}")
-    return records
+    return [record for record in made if isinstance(record, Record)]
 
 
-def _note(file: object, record: Record, folder: Path) -> None:
-    try:
-        file.write(json.dumps(asdict(record)) + "\n")  # type: ignore[attr-defined]
-        file.flush()  # type: ignore[attr-defined]
-    except OSError as error:
-        raise Unwritable(folder / NOTES, error.strerror or str(error)) from error
+class _Notes:
+    """What has been done, a line each in a file, written as soon as it is done."""
 
+    def __init__(self, file: Path) -> None:
+        self._file, self._lock = file, threading.Lock()
+        self.known = {record.image: record for record in self._read()}
 
-def _read_notes(file: Path) -> Iterator[Record]:
-    if not file.is_file():
-        return
-    for line in file.read_text(encoding="utf-8").splitlines():
+    def add(self, record: Record) -> None:
+        """Raises Unwritable if the disk takes no more."""
+        line = f"\n{json.dumps(asdict(record))}\n"  # an own line, even after one that a kill has cut
         try:
-            fields = json.loads(line)
-            yield Record(**{**fields, "pixels": tuple(fields["pixels"])})
-        except (ValueError, TypeError, KeyError):  # the line that a kill has cut, or of another version
-            continue
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._lock, self._file.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            raise Unwritable(self._file, error.strerror or str(error)) from error
+
+    def _read(self) -> Iterator[Record]:
+        if not self._file.is_file():
+            return
+        for line in self._file.read_text(encoding="utf-8").splitlines():
+            try:
+                fields = json.loads(line)
+                yield Record(**{**fields, "pixels": tuple(fields["pixels"])})
+            except (ValueError, TypeError, KeyError):  # the line that a kill has cut, or of another version
+                continue
 
 
 @dataclass(frozen=True)
 class _Drawer:
     source: Source
     folder: Path
-    known: dict[str, Record]
+    notes: _Notes
 
     def record(self, item: Item) -> Record | str:
         """The item's record, or what is wrong with it."""
@@ -125,7 +123,7 @@ class _Drawer:
 
     def _record(self, item: Item) -> Record:
         stamp = self._stamp(item)
-        before = self.known.get(str(item.image))
+        before = self.notes.known.get(str(item.image))
         if before is not None and before.stamp == stamp and (before.label is None or Path(before.label).is_file()):
             return before
         width, height = image_size(str(item.image))
@@ -138,7 +136,9 @@ class _Drawer:
             classes = len(self.source.names)
             pixels = (*map(int, count[:classes]), int(count[IGNORED]))
             label = str(item.label.files[0]) if self._in_place(item) else str(self._written(item, drawn))
-        return Record(str(item.image), label, item.split, width, height, pixels, content, stamp)
+        record = Record(str(item.image), label, item.split, width, height, pixels, content, stamp)
+        self.notes.add(record)
+        return record
 
     def _in_place(self, item: Item) -> bool:
         """Whether the label file can be read as it is: numbers in 8 bits, of which relabelling makes the classes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,9 +110,8 @@ class Images:
 
     @classmethod
     def below(cls, root: Path) -> Images:
-        """All image files, hidden ones and those in hidden folders left out, links to folders not followed."""
-        found = (path for path in sorted(root.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES)
-        return cls(root, tuple(path for path in found if not _hidden(path.relative_to(root)) and path.is_file()))
+        """All image files, hidden ones and those in hidden folders left out; `files_below` of these suffixes."""
+        return cls(root, tuple(files_below(root, IMAGE_SUFFIXES)))
 
     def named(self, name: str) -> Path | None:
         """The one image that a file name or a path from the folder means, or None.
@@ -144,8 +144,19 @@ class Images:
         return self._names
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def files_below(root: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Files of these suffixes, sorted; hidden ones are left out, links to folders followed, each folder once."""
+    found, seen = [], set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = (Path(folder, name) for name in names if not name.startswith("."))
+        found += [path for path in paths if path.suffix.lower() in suffixes and path.is_file()]
+    return sorted(found)
 
 
 def split_of(path: Path) -> str | None:

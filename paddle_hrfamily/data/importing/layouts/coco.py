@@ -14,25 +14,25 @@ from typing import Any
 
 import numpy as np
 
-from paddle_hrfamily.data.importing.source import Answers, Images, Item, Source, split_of
+from paddle_hrfamily.data.importing.source import IGNORED, Answers, Images, Item, Source, files_below, split_of
 from paddle_hrfamily.errors import UserError
 
 NAME = "coco"
-BACKGROUND = ("background", "_background_")
+BACKGROUND, IGNORE = ("background", "_background_"), ("__ignore__", "_ignore_")
 
 
 def find(root: Path, answers: Answers) -> Source | None:
     """None where no JSON file has images, annotations and categories."""
-    documents = {path: found for path in sorted(root.rglob("*.json")) if (found := _document(path)) is not None}
+    documents = {path: found for path in files_below(root, (".json",)) if (found := _document(path)) is not None}
     if not documents:
         return None
     _needed()
     categories = _categories(documents)
     names = tuple(answers.classes) or (
         "background",
-        *(name for name in dict.fromkeys(categories.values()) if name not in BACKGROUND),
+        *(name for name in dict.fromkeys(categories.values()) if name not in (*BACKGROUND, *IGNORE)),
     )
-    unknown = [name for name in categories.values() if name not in (*names, *BACKGROUND)]
+    unknown = [name for name in categories.values() if name not in (*names, *BACKGROUND, *IGNORE)]
     if unknown:
         raise UserError(f"{next(iter(documents))}: the category {unknown[0]!r} is not in --classes; add it")
     images = Images.below(root)
@@ -79,7 +79,8 @@ def _categories(documents: Mapping[Path, Mapping[str, Any]]) -> dict[int, str]:
 
 
 def _items(path: Path, content: Mapping[str, Any], images: Images, names: tuple[str, ...]) -> list[Item]:
-    by_name = {name: number for number, name in enumerate(names)} | dict.fromkeys(BACKGROUND, 0)
+    by_name = {name: number for number, name in enumerate(names)} | dict.fromkeys(IGNORE, IGNORED)
+    by_name |= dict.fromkeys(BACKGROUND, 0)
     numbers = {entry["id"]: by_name[str(entry["name"])] for entry in content["categories"]}
     drawn = defaultdict(list)
     for entry in content["annotations"]:
@@ -148,7 +149,7 @@ class Regions:
 
 def _region(segmentation: object, height: int, width: int) -> np.ndarray:
     """(height, width) bool of polygons [[x, y, x, y, …], …] or of run lengths, packed or not."""
-    from pycocotools import mask  # type: ignore[import-untyped]
+    from pycocotools import mask
 
     if isinstance(segmentation, list):
         polygons = [polygon for polygon in segmentation if len(polygon) >= 6]

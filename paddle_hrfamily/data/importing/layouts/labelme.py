@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from paddle_hrfamily.data.importing.source import IGNORED, Answers, Images, Item, Source, split_of
+from paddle_hrfamily.data.importing.source import IGNORED, Answers, Images, Item, Source, files_below, split_of
 from paddle_hrfamily.errors import UserError
 
 NAME = "labelme"
@@ -22,7 +22,7 @@ BACKGROUND, IGNORE = ("_background_", "background"), ("__ignore__", "_ignore_")
 
 def find(root: Path, answers: Answers) -> Source | None:
     """None where no JSON file has shapes."""
-    documents = {path: found for path in sorted(root.rglob("*.json")) if (found := _document(path)) is not None}
+    documents = {path: found for path in files_below(root, (".json",)) if (found := _document(path)) is not None}
     if not documents:
         return None
     seen = {str(shape.get("label")) for found in documents.values() for shape in found["shapes"]}
