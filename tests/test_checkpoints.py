@@ -28,6 +28,7 @@ NAMES = ("model.pdparams", "model.pdopt")
 
 def write(folder: Path, iteration: int) -> None:
     snapshot.begin(folder)
+    snapshot.write_config(folder, {"iters": iteration})
     for name in NAMES:
         write_text(folder / name, f"{name} {iteration}" * 50)
     snapshot.seal(folder, State(iteration=iteration, seed=7, best={"best_model": (iteration, 0.5)}), NAMES)
@@ -66,9 +67,11 @@ def test_a_kill_at_any_file_operation_leaves_a_whole_checkpoint(tmp_path):
         killed = killed_at(operation, lambda save_dir=save_dir: write(save_dir / "iter_10", 10))
         found = newest_whole(save_dir)
         assert found in (5, 10)
+        assert (save_dir / f"iter_{found}" / snapshot.CONFIG).read_text() == f"{{iters: {found}}}\n"
         write(save_dir / "iter_10", 10)  # what a resumed run does when it gets there
         assert newest_whole(save_dir) == 10
-        assert sorted(path.name for path in (save_dir / "iter_10").iterdir()) == sorted([*NAMES, "state.json"])
+        names = {path.name for path in (save_dir / "iter_10").iterdir()}
+        assert names == {*NAMES, "config.yml", "state.json"}
         if not killed:
             assert found == 10
             assert operation > 10, "the kills must have hit the writing"
@@ -81,7 +84,7 @@ def test_a_kill_while_publishing_leaves_each_file_old_or_new(tmp_path):
         save_dir = tmp_path / str(operation)
         for iteration in (5, 10):
             write(save_dir / f"iter_{iteration}", iteration)
-        names = (*NAMES, "state.json")
+        names = ("config.yml", *NAMES, "state.json")
         snapshot.publish(save_dir / "iter_5", save_dir / "best_model", names)
 
         def publish(save_dir=save_dir, names=names) -> None:

@@ -32,7 +32,7 @@ import numpy as np
 import paddle
 from paddle_hrfamily.__main__ import main
 from paddle_hrfamily.checkpointing import order
-from paddle_hrfamily.patching import core_module, wrap
+from paddle_hrfamily.training import loop
 
 folder, *arguments = sys.argv[1:]
 seen, iterate = [], order.StepSampler.__iter__
@@ -42,16 +42,14 @@ def watched(sampler):
         seen.append(batch)
         yield batch
 
-def written_down(train):
-    def training(model, *args, **kwargs):
-        train(model, *args, **kwargs)
-        rank = paddle.distributed.get_rank()
-        trainable = {name: value.numpy() for name, value in model.named_parameters() if value.trainable}
-        np.savez(f"{folder}/rank{rank}.npz", seen=seen, **trainable)
-    return training
+def training(model, *args, **kwargs):
+    train(model, *args, **kwargs)
+    rank = paddle.distributed.get_rank()
+    trainable = {name: value.numpy() for name, value in model.named_parameters() if value.trainable}
+    np.savez(f"{folder}/rank{rank}.npz", seen=seen, **trainable)
 
 order.StepSampler.__iter__ = watched
-wrap(core_module("train"), "train", written_down)
+train, loop.train = loop.train, training
 sys.exit(main(["train", *arguments]))
 """
 

@@ -32,7 +32,7 @@ ORDER = {
         visualization
         inference
         evaluation | checkpointing
-        export
+        export | training
         integration
         ablation | doctor
         commands
@@ -47,6 +47,7 @@ ORDER = {
         runtime
         predictor
         tiling
+        windows
         segmentation | convert | serving | benchmarking
         client
         scripts
@@ -65,7 +66,7 @@ OUTSIDE = {
 # PaddleSeg is integration's. Beside that, data sets are its data sets, three rooms run its functions or put ours around
 # them, and whoever runs it as a user does: commands, comparisons, the doctor. `patching` finds its modules for them.
 OF_PADDLESEG = {
-    *("integration", "data", "inference", "evaluation", "checkpointing"),
+    *("integration", "data", "inference", "evaluation", "checkpointing", "training"),
     *("commands", "ablation", "doctor", "patching"),
 }
 # What rooms of paddle_hrfamily take from hrfamily_deploy, its lower layer: errors, files, images, the reading of CPUs,
@@ -77,9 +78,11 @@ FROM_DEPLOY = {
     "data": {"colors", "files", "imaging", "progress"},
     "weights": {"progress"},
     "visualization": {"files", "imaging", "colors"},
-    "inference": {"files", "imaging", "progress", "colors"},
+    "inference": {"files", "imaging", "progress", "colors", "polygons"},
+    "evaluation": {"imaging"},
     "checkpointing": {"files"},
     "export": {"files", "bundle", "convert", "imaging", "predictor", "progress", "runtime"},
+    "training": {"imaging", "progress"},
     "integration": {"progress"},
     "commands": {"bundle", "cpu", "files", "imaging", "progress", "scripts"},
     "__main__": {"scripts"},

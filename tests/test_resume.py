@@ -134,5 +134,5 @@ def test_a_worse_score_after_a_resume_leaves_the_best_alone(undisturbed, tmp_pat
     capsys.readouterr()
     assert main([*command, "--iters", "4", "--resume_model", "latest"]) == 0
     assert (tmp_path / "best_model/model.pdparams").read_bytes() == before
-    assert "best validation mIoU (0.9900) was saved at iter 1" in capsys.readouterr().out
+    assert "best validation mIoU 0.9900 at iteration 1" in capsys.readouterr().out
     assert json.loads((tmp_path / "iter_4/state.json").read_text())["best"] == {"best_model": [1, 0.99]}

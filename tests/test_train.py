@@ -102,7 +102,7 @@ def test_training_writes_checkpoints_a_log_and_the_best(trained):
     state = json.loads((folder / "out/iter_10/state.json").read_text())
     assert (state["iteration"], state["seed"]) == (10, 3)
     iteration, score = state["best"]["best_model"]
-    assert f"best validation mIoU ({score:.4f}) was saved at iter {iteration}" in printed
+    assert f"best validation mIoU {score:.4f} at iteration {iteration}" in printed
 
 
 def test_evaluating_the_best_gives_what_training_printed(trained, capsys):
@@ -111,7 +111,7 @@ def test_evaluating_the_best_gives_what_training_printed(trained, capsys):
     options = ["--config", str(folder / "config.yml"), "--device", "cpu", "--json", str(folder / "scores.json")]
     assert main(["val", *options, "--model_path", str(weights)]) == 0
     content = json.loads((folder / "scores.json").read_text())
-    best = re.findall(r"The model with the best validation mIoU \((\S+)\)", printed)[-1]
+    best = re.findall(r"best validation mIoU (\S+) at", printed)[-1]
     assert f"{content['miou']:.4f}" == best
     assert [entry["name"] for entry in content["classes"]] == list(tiny.CLASSES)
     assert content["weights"]["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()

@@ -1,8 +1,8 @@
-"""PaddleSeg's training loop, unchanged, with checkpoints that survive a kill and a resume that continues exactly.
+"""Checkpoints that survive a kill and a resume that continues exactly, for PaddleSeg's training loop and for ours.
 
 `install()` puts a function around `paddleseg.core.train`. During a call, the loop's module finds functions of `Run` in
 the place of its own: a `paddle.save` that writes whole files, loaders that depend on (seed, iteration) alone, a
-`resume` that restores everything. The loop itself stays PaddleSeg's.
+`resume` that restores everything. The loop itself stays PaddleSeg's. `training.loop` calls the methods of `Run` itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import inspect
 import itertools
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ import paddle
 import paddleseg
 from paddleseg.utils import logger, train_profiler
 
-from paddle_hrfamily.checkpointing import snapshot
+from paddle_hrfamily.checkpointing import order, snapshot
 from paddle_hrfamily.checkpointing.order import SeededDataset, SeededSteps, StepSampler
 from paddle_hrfamily.checkpointing.restore import NAME_TABLE, restore_ema, restore_model, restore_optimizer
-from paddle_hrfamily.checkpointing.snapshot import EMA_PARAMETERS, OPTIMIZER, PARAMETERS, STATE_FILE, State
+from paddle_hrfamily.checkpointing.snapshot import CONFIG, EMA_PARAMETERS, OPTIMIZER, PARAMETERS, STATE_FILE, State
 from paddle_hrfamily.contract import traits
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.files import Unwritable, replacing
@@ -42,10 +42,10 @@ def install() -> None:
 
 
 def _safe_training(train: Callable) -> Callable:
-    def training(*args: object, **kwargs: object) -> None:
+    def training(*args: object, config: Mapping[str, Any] | None = None, **kwargs: object) -> None:
         bound = inspect.signature(train).bind(*args, **kwargs)
         bound.apply_defaults()
-        run = Run(bound.arguments)
+        run = Run({**bound.arguments, "config": config})
         if run.start >= bound.arguments["iters"]:
             run.log.info(f"Nothing left to train: {run.folder} is at iteration {run.start} of {run.iters}")
             return
@@ -66,7 +66,8 @@ class Run:
     """One training run: where it starts, what it has reached, and what PaddleSeg's loop is given to work with.
 
     Args:
-        arguments: those of `paddleseg.core.train`, by name.
+        arguments: those of `paddleseg.core.train`, by name; there may be `accumulate`, batches of one step, and
+            `config`, the whole config, which every checkpoint then holds.
 
     Raises:
         UserError: the folder to save in cannot be written, or the checkpoint to resume from cannot be used.
@@ -77,6 +78,7 @@ class Run:
         self.save_dir = Path(arguments["save_dir"])
         self.padding = traits(getattr(arguments["model"], "backbone", arguments["model"])).padding
         self.iters = arguments["iters"]
+        self.config: Mapping[str, Any] | None = arguments.get("config")
         self.writes = paddle.distributed.ParallelEnv().local_rank == 0  # as in the loop
         if self.writes:
             _check_writable(self.save_dir)
@@ -84,20 +86,22 @@ class Run:
         self.files = (PARAMETERS, OPTIMIZER, EMA_PARAMETERS)[: len(keys) + 1]
         self.folder, self.resumed = self._find(arguments["resume_model"])
         self.start = self.resumed.iteration
+        self.parts = arguments.get("accumulate", 1)
         self.seed = _initial_seed() if self.resumed.seed is None else self.resumed.seed
         self.ranks = paddle.distributed.ParallelEnv().nranks
         self.state = State(
             iteration=self.start,
             seed=self.seed,
             samples=len(arguments["train_dataset"]),
-            batch_size=arguments["batch_size"],
+            batch_size=arguments["batch_size"] * self.parts,
             ranks=self.ranks,
             best=self._published(self.resumed),
+            stale=self.resumed.stale,
             versions=_versions(),
         )
         self.scores: dict[str, float] = {}
         self.measure = "mIoU"
-        self.turns = itertools.cycle(keys)  # the loop evaluates the model, then its average
+        self.turns = itertools.cycle(keys)  # PaddleSeg's loop evaluates the model, then its average
         self.steps: SeededSteps | None = None
         self.scaler: paddle.amp.GradScaler | None = None
         self.losses: list[paddle.Tensor] = []  # of the last step
@@ -130,6 +134,71 @@ class Run:
             return losses
 
         return watching
+
+    # What our own loop calls, in this order
+
+    def batches(self, dataset: paddle.io.Dataset, batch_size: int, num_workers: int) -> SeededSteps:
+        """The steps from the one after `start` on to the end of its epoch, each as `parts` batches of `batch_size`
+        samples; iterated again, those of the next epoch.
+
+        Raises:
+            UserError: the data set has too few samples for one step.
+        """
+        self._agree_on_seed()
+        plan = {"seed": self.seed, "start": self.start, "parts": self.parts}
+        self.steps = order.steps(dataset, batch_size, num_workers, **plan)
+        return self.steps
+
+    def restore(self, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer) -> None:
+        """Set model and optimizer as the checkpoint to resume from has them, if there is one. Raises UserError."""
+        if self.folder:
+            self._resume(model, optimizer, str(self.folder))
+
+    def grad_scaler(self) -> paddle.amp.GradScaler:
+        """PaddleSeg's scaler of the loss in half precision, as the checkpoint to resume from left it."""
+        return self._grad_scaler(init_loss_scaling=1024)
+
+    def start_average(self, average: paddle.nn.Layer, model: paddle.nn.Layer) -> None:
+        """Set the averaged model as the checkpoint has it, else as `model`."""
+        self._starting_average(core_module("train").init_ema_params)(average, model)
+
+    def check_finite(self, loss: float) -> None:
+        """Raises UserError if the loss of the last step is no number; it would go into the next checkpoint."""
+        if not math.isfinite(loss):
+            kept = next((f for f, state in snapshot.newest(self.save_dir) if isinstance(state, State)), None)
+            raise UserError(
+                f"the loss is {loss} at iteration {self._iteration()}; lower the learning rate or lengthen the "
+                f"warm-up ({f'the last whole checkpoint is {kept}' if kept else 'no checkpoint was written yet'})"
+            )
+
+    def remember(self, scores: Mapping[str, float]) -> None:
+        """Take the scores of an evaluation, by "best_model" and "ema_best_model": the best so far is known at once."""
+        self.scores = dict(scores)
+        better = [key for key, score in scores.items() if score > self.state.best.get(key, (0, -1.0))[1]]
+        for key in better:
+            self.state.best[key] = (self._iteration(), scores[key])
+        self.state.stale = 0 if better else self.state.stale + 1
+
+    def save(
+        self, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer, average: paddle.nn.Layer | None = None
+    ) -> Path:
+        """Write a whole checkpoint of this iteration and, if it has the best score so far, publish it as that.
+
+        Raises:
+            UserError: the disk is full, or the like; earlier checkpoints stay whole.
+        """
+        folder = self.save_dir / f"iter_{self._iteration()}"
+        contents = [
+            model.state_dict(),
+            optimizer.state_dict(),
+            *([average.state_dict()] if average is not None else []),
+        ]
+        for name, content in zip(self.files, contents):
+            self._save(content, str(folder / name))
+        for key in self.scores:
+            if self.state.best[key][0] == self.state.iteration:
+                self._save({}, str(self.save_dir / key / _parameters_of(key)))
+        return folder
 
     # Where to start
 
@@ -191,11 +260,14 @@ class Run:
             self.log.warning(f"The data order cannot be continued exactly: {', '.join(changed)}")
         return self.start
 
-    def _sampler(self, dataset: paddle.io.Dataset, batch_size: int, **_: object) -> StepSampler:
+    def _agree_on_seed(self) -> None:
         if self.ranks > 1:  # without --seed every process has drawn its own
             seed = paddle.to_tensor([self.seed], dtype="int64")
             paddle.distributed.broadcast(seed, src=0)
             self.seed = self.state.seed = int(seed)
+
+    def _sampler(self, dataset: paddle.io.Dataset, batch_size: int, **_: object) -> StepSampler:
+        self._agree_on_seed()
         return StepSampler(dataset, batch_size, seed=self.seed, start=self.start)
 
     def _loader(self, dataset: paddle.io.Dataset, **options: object) -> SeededSteps:
@@ -220,13 +292,7 @@ class Run:
             UserError: the loss is no number; it would go into the next checkpoint.
         """
         train_profiler.add_profiler_step(profiler_options)
-        value = float(sum(self.losses))
-        if not math.isfinite(value):
-            kept = next((f for f, state in snapshot.newest(self.save_dir) if isinstance(state, State)), None)
-            raise UserError(
-                f"the loss is {value} at iteration {self._iteration()}; lower the learning rate or lengthen the "
-                f"warm-up ({f'the last whole checkpoint is {kept}' if kept else 'no checkpoint was written yet'})"
-            )
+        self.check_finite(float(sum(self.losses)))
 
     def _remembering_scores(self, evaluate: Callable) -> Callable:
         def remembering(*args: object, **kwargs: object) -> tuple:
@@ -260,6 +326,7 @@ class Run:
     def _save_checkpoint(self, content: dict[str, Any], path: Path) -> None:
         if path.name == self.files[0]:
             snapshot.begin(path.parent)
+            self._save_config(path.parent)
         if path.name != OPTIMIZER:
             content = self._with_padding(content)
         with replacing(path, durable=True) as draft:
@@ -273,6 +340,13 @@ class Run:
                 self.state.scaler = {key: np.asarray(value).tolist() for key, value in self.scaler.state_dict().items()}
             snapshot.seal(path.parent, self.state, self.files)
             self._remove_oldest(path.parent)
+
+    def _save_config(self, folder: Path) -> None:
+        """Not among the files with a checksum: whoever changes a path in it can still resume."""
+        if self.config:
+            snapshot.write_config(folder, self.config)
+        else:
+            (folder / CONFIG).unlink(missing_ok=True)  # of an earlier run, into whose folder this one writes
 
     def _remove_oldest(self, newest: Path) -> None:
         """keep_checkpoint_max also counts what was saved before the resume."""
@@ -294,7 +368,8 @@ class Run:
 
     def _publish(self, key: str, source: Path, files: tuple[str, ...]) -> None:
         names = (*files, STATE_FILE) if key == BEST else (EMA_PARAMETERS,)
-        snapshot.publish(source, self.save_dir / key, names)
+        held = (CONFIG,) if (source / CONFIG).is_file() else ()
+        snapshot.publish(source, self.save_dir / key, (*held, *names))
 
     def _info(self, message: str) -> None:
         if "with the best validation mIoU" in message:

@@ -3,6 +3,7 @@
 output/iter_1000/model.pdparams    parameters
                  model.pdopt       optimizer and learning-rate schedule
                  ema_model.pdparams  with --use_ema
+                 config.yml        the whole config, if the run has one
                  state.json        iteration, seed, best mIoU, and size and CRC-32 of the others
 """
 
@@ -13,14 +14,17 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from paddle_hrfamily.files import remove_drafts, replacing, write_json
+import yaml
+
+from paddle_hrfamily.files import remove_drafts, replacing, write_json, write_text
 
 STATE_FILE = "state.json"
+CONFIG = "config.yml"
 PARAMETERS, OPTIMIZER, EMA_PARAMETERS = "model.pdparams", "model.pdopt", "ema_model.pdparams"
 
 
@@ -33,7 +37,8 @@ class State:
     """What a run must know, beside the tensors, to go on as if it had never stopped.
 
     `seed` is None in checkpoints that PaddleSeg alone has written. `best` maps "best_model" and "ema_best_model" to
-    (iteration, mIoU). `samples`, `batch_size` and `ranks` fix the data order; `scaler` is the fp16 loss scaler's.
+    (iteration, mIoU), `stale` counts the evaluations since. `samples`, `batch_size` (of a whole step, accumulated) and
+    `ranks` fix the data order; `scaler` is the fp16 loss scaler's.
     """
 
     iteration: int
@@ -42,6 +47,7 @@ class State:
     batch_size: int | None = None
     ranks: int | None = None
     best: dict[str, tuple[int, float]] = field(default_factory=dict)
+    stale: int = 0
     scaler: dict[str, Any] | None = None
     versions: dict[str, str] = field(default_factory=dict)
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -51,6 +57,12 @@ def begin(folder: Path) -> None:
     """Declare the folder unfinished, so that a kill from here to `seal` cannot leave something that looks whole."""
     write_json(folder / STATE_FILE, {"complete": False})
     remove_drafts(folder)  # of a process that was killed while it wrote here
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write the whole config beside the weights."""
+    content = yaml.safe_dump(dict(config), sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
+    write_text(folder / CONFIG, content)
 
 
 def seal(folder: Path, state: State, names: tuple[str, ...]) -> None:

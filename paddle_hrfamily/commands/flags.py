@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,37 @@ from typing import Any
 from paddle_hrfamily.errors import UserError
 
 DEVICES = ("cpu", "gpu", "xpu", "npu", "mlu")
+_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _AVERAGED = ("scales", "flip_horizontal", "flip_vertical")
 _WINDOW = ("is_slide", "crop_size", "stride")
 
 
-def add_config(parser: argparse.ArgumentParser, *, required: bool = False) -> argparse._ArgumentGroup:
-    """--config and what changes it: a group, to which a command may add."""
+def add_config(parser: argparse.ArgumentParser, *, held: bool = True) -> argparse._ArgumentGroup:
+    """--config and what changes it: a group, to which a command may add.
+
+    Args:
+        held: weights that hold their own make it needless: see `read_config`.
+    """
     group = parser.add_argument_group("config")
     text = "the YAML file: a path, or the name of one of this package's"
-    group.add_argument("--config", required=required, help=text)
+    group.add_argument("--config", help=f"{text} (default: what the weights hold)" if held else text)
     add_changes(group)
     return group
+
+
+def read_config(args: argparse.Namespace) -> Any:
+    """The config (PaddleSeg's `Config`) that --config names, else the one that the weights of --model_path hold.
+
+    `args.config` is set to the file that it comes from.
+
+    Raises:
+        UserError: there is neither, it cannot be read, or the two contradict each other.
+    """
+    from paddle_hrfamily.integration import held_config
+
+    config = held_config.load(args.config, args.model_path, opts=args.opts)
+    args.config = args.config or str(held_config.beside(args.model_path))
+    return config
 
 
 def add_changes(group: argparse._ArgumentGroup) -> None:
@@ -61,6 +82,35 @@ def add_precision(group: argparse._ArgumentGroup) -> None:
     """--precision and --amp_level, of training and evaluation."""
     group.add_argument("--precision", default="fp32", choices=("fp32", "fp16"), help="fp16: mixed precision")
     group.add_argument("--amp_level", default="O1", choices=("O1", "O2"), help="O2: all but batch norm in fp16")
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """What training may do differently: groups of their own."""
+    add = parser.add_argument_group("steps and their end").add_argument
+    add("--accumulate", type=positive, default=1, metavar="N", help="batches of one iteration, as one N times as large")
+    add("--clip_norm", type=above_zero, metavar="NORM", help="scale gradients to at most this norm, over all weights")
+    add("--label_smoothing", type=_share, metavar="E", help="share of the truth that all classes get, as 0.1")
+    add("--early_stop", type=positive, metavar="N", help="end after N evaluations without a better score")
+    add("--time_budget", type=duration, metavar="TIME", help="end with a checkpoint within 2h, 90m, 1h30m")
+    add("--find_lr", type=positive, nargs="?", const=100, metavar="STEPS", help="look for a learning rate, and end")
+    add("--loop", choices=("hrfamily", "paddleseg"), default="hrfamily", help="paddleseg: PaddleSeg's own loop")
+    add = parser.add_argument_group("parts that are not trained").add_argument
+    text = "parts of the network, as backbone or 'backbone.stage*'; their batch norms keep their statistics too"
+    add("--freeze", nargs="+", default=[], metavar="PATTERN", help=text)
+    add("--freeze_bn", action="store_true", help="all batch norms stay as they are: weights and statistics")
+
+
+def add_logging(parser: argparse.ArgumentParser) -> None:
+    """Where training writes beside --use_vdl, and how much it says."""
+    group = parser.add_argument_group("logging")
+    names = ("visualdl", "tensorboard", "wandb", "mlflow")
+    text = "also write curves and samples there (default: --save_dir/metrics.jsonl alone)"
+    group.add_argument("--log", nargs="+", choices=names, default=[], help=text)
+    text = "validation images to draw at every evaluation, with --log or --use_vdl (default: %(default)s)"
+    group.add_argument("--samples", type=int, default=4, metavar="N", help=text)
+    said = group.add_mutually_exclusive_group()
+    for name, meaning in (("quiet", "warnings alone"), ("verbose", "also the environment, the config and all tables")):
+        said.add_argument(f"--{name}", dest="verbosity", action="store_const", const=name, help=meaning)
 
 
 def add_data_format(group: argparse._ArgumentGroup) -> None:
@@ -144,10 +194,40 @@ def positive(text: str) -> int:
     return number
 
 
+def above_zero(text: str) -> float:
+    """argparse type: a number above 0."""
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to below 1")
+    return number
+
+
+def duration(text: str) -> float:
+    """argparse type: "2h", "1h30m", "90m", "45s", "1d" in seconds."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != text or not seconds:
+        raise argparse.ArgumentTypeError(f"{text} is no time; write it as 2h, 1h30m, 90m or 45s")
+    return seconds
+
+
 def check_opacity(opacity: float) -> None:
     """Raises UserError unless --opacity is from 0 to 1."""
     if not 0 <= opacity <= 1:
         raise UserError(f"--opacity {opacity} must be a number of 0 (image alone) to 1 (colours alone)")
+
+
+def check_temperature(temperature: float) -> None:
+    """Raises UserError unless --temperature is a finite number above 0."""
+    if not 0 < temperature < float("inf"):
+        raise UserError(f"--temperature {temperature} must be a number above 0, 1 for logits as they are")
 
 
 def check_json(path: str | Path | None) -> None:

@@ -18,7 +18,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from hrfamily_deploy.imaging import bands
 from hrfamily_deploy.progress import progress
+from paddle_hrfamily.data.reading import Reading, as_stored
 from paddle_hrfamily.errors import UserError
 
 # What a dataset adds to a label's values when it reads them, by the class whose __getitem__ it uses.
@@ -80,6 +82,7 @@ class _Finding:
 class _Sample:
     findings: list[_Finding] = field(default_factory=list)
     pixels: np.ndarray | None = None  # (256,), absent where the label could not be judged
+    turned: bool = False  # by the image's EXIF orientation
 
 
 def check_labels(dataset: SegmentationDataset, *, limit: int = 1000, seed: int = 0) -> LabelScan:
@@ -101,7 +104,12 @@ def check_labels(dataset: SegmentationDataset, *, limit: int = 1000, seed: int =
     if findings:
         raise UserError(_message(findings, dataset, len(chosen), len(pairs)))
     pixels = sum((s.pixels for s in samples if s.pixels is not None), np.zeros(256, np.int64))
-    warnings = (*_repeated(pairs), *_lopsided(pixels, dataset), *_blank(pairs, chosen, samples, dataset))
+    warnings = (
+        *_repeated(pairs),
+        *_lopsided(pixels, dataset),
+        *_blank(pairs, chosen, samples, dataset),
+        *_turned(pairs, chosen, samples),
+    )
     return LabelScan(len(chosen), len(pairs), pixels, warnings)
 
 
@@ -166,6 +174,10 @@ def _look(pair: tuple[str, str | None], dataset: SegmentationDataset, offset: in
     except UNREADABLE as error:
         size = None
         sample.findings.append(_Finding("unreadable image", image, str(error)))
+    else:
+        with open(image, "rb") as stream:
+            sample.turned = bands.exif_orientation(stream) > 1
+        sample.findings += _misread(image, dataset)
     if label is None or offset is None:
         return sample
     try:
@@ -180,10 +192,27 @@ def _look(pair: tuple[str, str | None], dataset: SegmentationDataset, offset: in
         return sample
     if size and size != opened.size:
         detail = "label {}x{}, image {}x{}".format(*opened.size, *size)
+        if sample.turned and size == opened.size[::-1]:
+            detail += ", turned as its EXIF orientation says: turn the label as well"
         sample.findings.append(_Finding("size", label, detail))
     sample.pixels = _as_trained_on(opened.histogram(), dataset, offset)
     sample.findings += _outside(label, opened.mode, sample.pixels, dataset)
     return sample
+
+
+def _misread(image: str, dataset: SegmentationDataset) -> Iterator[_Finding]:
+    """What of an image the data set would not read as it is."""
+    transforms = getattr(dataset, "transforms", None)
+    if isinstance(transforms, Reading) and as_stored(transforms.transforms):
+        try:
+            transforms.read(image)
+        except UserError as error:
+            yield _Finding("bands", image, str(error).removeprefix(f"{image}: "))
+        return
+    with open(image, "rb") as stream:
+        lost = bands.loss(stream)
+    if lost:
+        yield _Finding("more than RGB", image, lost)
 
 
 def _as_trained_on(histogram: list[int], dataset: SegmentationDataset, offset: int) -> np.ndarray:
@@ -219,19 +248,23 @@ UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError,
 
 def image_size(path: str) -> tuple[int, int]:
     """(width, height) as OpenCV will read it. Raises one of UNREADABLE for a damaged file, without decoding it all."""
-    if not cv2.haveImageReader(path):
+    of_tiff = bands.size(path)
+    if of_tiff is None and not cv2.haveImageReader(path):
         raise OSError("not an image that OpenCV reads")
     try:
         image = Image.open(path)
-    except Image.UnidentifiedImageError:  # a format that only OpenCV knows
+    except Image.UnidentifiedImageError:  # a TIFF of several bands, or a format that only OpenCV knows
+        if of_tiff is not None:
+            return of_tiff
         pixels = cv2.imread(path)
         if pixels is None:
             raise OSError("not an image that OpenCV reads") from None
         return pixels.shape[1], pixels.shape[0]
     with image:
-        size = image.size
+        size = of_tiff or image.size
         # A PNG without EXIF data up front would be decoded in search of it.
-        if (image.format != "PNG" or "exif" in image.info) and image.getexif().get(_EXIF_ORIENTATION) in _ROTATED:
+        known = of_tiff is None and (image.format != "PNG" or "exif" in image.info)
+        if known and image.getexif().get(_EXIF_ORIENTATION) in _ROTATED:
             size = size[::-1]
         if image.format == "PNG":
             image.verify()  # checksums only
@@ -259,6 +292,9 @@ _FIXES = {
     "same file": "labels are the image itself; the second path of each line must be the label's",
     "mismatched": "labels belong to another frame: the numbers of images and labels differ; complete or remove them",
     "unreadable image": "images cannot be read; fetch them again or take them off the list",
+    "bands": "images are not what NormalizeBands says; take them off the list, or have `hrfamily new` look again",
+    "more than RGB": "images hold more than 8-bit RGB, and would be cut to it: read them as they are stored, by "
+    "OwnData with NormalizeBands (`hrfamily new` writes both), or save them as 8-bit RGB",
     "unreadable label": "labels cannot be read; fetch them again or take them off the list",
     "color": "labels are colour images; map every colour to its class and save one 8-bit channel of values 0..{top}",
     "mode": "labels are not 8-bit; save them as 8-bit grey or palette PNG of values 0..{top} and {ignore}",
@@ -328,6 +364,15 @@ def _lopsided(pixels: np.ndarray, dataset: SegmentationDataset) -> Iterator[str]
     present = [value for value in np.flatnonzero(pixels) if value != dataset.ignore_index]
     if len(present) == 1 and dataset.num_classes > 1:
         yield f"every labelled pixel is class {present[0]}; a mask of 0 and 255 must be stored as 0 and 1"
+
+
+def _turned(pairs: list[tuple[str, str | None]], chosen: list[int], samples: list[_Sample]) -> Iterator[str]:
+    turned = [pairs[index][0] for index, sample in zip(chosen, samples) if sample.turned]
+    if turned:
+        yield (
+            f"{len(turned)} images are turned as their EXIF orientation says, such as {turned[0]}: their labels must "
+            "be drawn on the turned image"
+        )
 
 
 def _blank(

@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from paddleseg.cvlibs import Config
-from paddleseg.cvlibs.config import parse_from_yaml
 from paddleseg.utils.utils import get_in_channels
 
 from paddle_hrfamily.errors import UserError, nearest
+from paddle_hrfamily.integration import config_sources
 from paddle_hrfamily.integration.builder import Builder
+from paddle_hrfamily.integration.config_sources import packaged_configs
+from paddle_hrfamily.weights.fetching import parameters_in
 
-_PACKAGE = Path(__file__).resolve().parent.parent
-CONFIG_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # in a wheel, in a checkout
 TOP_LEVEL = [
     "batch_size",
     "iters",
@@ -30,6 +29,7 @@ TOP_LEVEL = [
     "distill_loss",
     "model",
     "to_static_training",
+    "sampler",
     "classes",
     "class_names",
     "class_colors",
@@ -57,9 +57,12 @@ def find_config(path: str | Path | None) -> Path:
     return candidate
 
 
-def packaged_configs() -> dict[str, Path]:
-    """This package's own configs by file name."""
-    return {file.name: file for folder in CONFIG_FOLDERS for file in folder.glob("*.yml")}
+class _Config(Config):
+    """PaddleSeg's, whose `_base_` finds this package's configs by name too."""
+
+    @classmethod
+    def _parse_from_yaml(cls, path: str, *_: object, **__: object) -> dict[str, Any]:
+        return config_sources.read(Path(path))
 
 
 def load(
@@ -81,13 +84,13 @@ def load(
         UserError: the file is missing, is no YAML, lacks a section, contradicts itself, or an option fits nothing.
     """
     file = find_config(path)
-    content = _read_yaml(file)
+    content = config_sources.read(file)
     _check_options(content, opts or [])
     if learning_rate and "lr_scheduler" not in content:
         raise UserError(f"--learning_rate needs the section lr_scheduler, which {file} does not have")
     numbers = _numbers_of_classes(content, file)
     try:
-        config = Config(
+        config = _Config(
             str(file), learning_rate=learning_rate, batch_size=batch_size, iters=iters, opts=[*numbers, *(opts or [])]
         )
     except RuntimeError as error:  # the checker's, with its reason in the last line
@@ -95,10 +98,19 @@ def load(
         raise UserError(f"{file}: {str(error).splitlines()[-1]}") from error
     _check_sections(config.dic, file)
     _name_classes(config.dic)
+    _open_folders(config.dic["model"], "model")
     for where, value in _leaves(config.dic):
         if isinstance(value, str) and _NOT_A_FLOAT.fullmatch(value):
             raise UserError(f"{file}: {where} is the text {value!r} to YAML; as a number it is {_as_number(value)}")
     return config
+
+
+def resolved(config: Config) -> dict[str, Any]:
+    """The whole config as a YAML file may hold it: `load` makes the same of that."""
+    content = plain(config.dic)
+    for key in ("class_names", "class_colors") if "classes" in content else ():
+        content.pop(key, None)
+    return content
 
 
 def builder(config: Config) -> Builder:
@@ -127,38 +139,7 @@ def use_data_format(config: Config, data_format: str) -> None:
         section["data_format"] = data_format
 
 
-# Reading
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        content = parse_from_yaml(str(file))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"{_culprit(file)}:{mark.line + 1}:{mark.column + 1}" if mark else str(file)
-        raise UserError(f"{place}: not YAML: {error.problem}") from error
-    except FileNotFoundError as error:
-        raise UserError(f"{file}: _base_ names {error.filename}, which does not exist") from error
-    except (TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: a config is a mapping of keys to values, and this is none ({error})") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file}: a config is a mapping of keys to values, and this is a {type(content).__name__}")
-    return content
-
-
-def _culprit(file: Path) -> Path:
-    """The file with the syntax error: this one, or one of its bases."""
-    try:
-        bases = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("_base_", [])
-    except yaml.YAMLError:
-        return file
-    for base in [bases] if isinstance(bases, str) else bases:
-        culprit = _culprit(file.parent / base)
-        try:
-            yaml.safe_load(culprit.read_text(encoding="utf-8"))
-        except yaml.YAMLError:
-            return culprit
-    return file
+# Checking
 
 
 def _check_options(content: dict[str, Any], opts: list[str]) -> None:
@@ -225,6 +206,29 @@ def _name_classes(config: dict[str, Any]) -> None:
         config["class_colors"] = [list(color) for color in classes.values()]
     if classes:
         config["class_names"] = [str(name) for name in classes]
+
+
+def _open_folders(section: dict[str, Any], where: str) -> None:
+    """Put the file with the parameters in the place of a checkpoint's folder, of which PaddleSeg's models know nothing.
+
+    Raises:
+        UserError: a folder without parameters.
+    """
+    for key, value in section.items():
+        if isinstance(value, dict):
+            _open_folders(value, f"{where}.{key}")
+        elif key == "pretrained" and isinstance(value, str) and Path(value).is_dir():
+            try:
+                section[key] = str(parameters_in(Path(value)))
+            except UserError as error:
+                raise UserError(f"{where}.{key}: {error}") from None
+
+
+def plain(node: Any) -> Any:
+    """The same of mappings and lists alone, as YAML gives it back: options may have put tuples in."""
+    if isinstance(node, dict):
+        return {key: plain(value) for key, value in node.items()}
+    return [plain(value) for value in node] if isinstance(node, (list, tuple)) else node
 
 
 def _leaves(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,5 +3,12 @@
 from paddle_hrfamily.losses.depth import DepthLoss
 from paddle_hrfamily.losses.dice import BatchDiceLoss
 from paddle_hrfamily.losses.hard_pixels import WeightedOhemCrossEntropyLoss, WeightedPixelCrossEntropyLoss
+from paddle_hrfamily.losses.smoothed import SmoothedCrossEntropyLoss
 
-__all__ = ["BatchDiceLoss", "DepthLoss", "WeightedOhemCrossEntropyLoss", "WeightedPixelCrossEntropyLoss"]
+__all__ = [
+    "BatchDiceLoss",
+    "DepthLoss",
+    "SmoothedCrossEntropyLoss",
+    "WeightedOhemCrossEntropyLoss",
+    "WeightedPixelCrossEntropyLoss",
+]

@@ -19,7 +19,7 @@ from paddle_hrfamily.errors import UserError
 _BEYOND = 2.0  # stands for the probability of a pixel without a label: no labelled one is as easy
 
 
-class _WeightedCrossEntropy(nn.Layer):
+class WeightedCrossEntropy(nn.Layer):
     """The losses of single pixels, each times the weight of its class."""
 
     def __init__(self, name: str, weight: Sequence[float] | None, ignore_index: int) -> None:
@@ -56,7 +56,7 @@ class _WeightedCrossEntropy(nn.Layer):
 
 
 @registry.loss
-class WeightedOhemCrossEntropyLoss(_WeightedCrossEntropy):
+class WeightedOhemCrossEntropyLoss(WeightedCrossEntropy):
     """Online hard example mining: the mean of the weighted losses of the pixels whose class is least probable.
 
     Sorted by the probability p that the network gives to the true class, pixel number `min_kept` (counted from 0; the
@@ -103,7 +103,7 @@ class WeightedOhemCrossEntropyLoss(_WeightedCrossEntropy):
 
 
 @registry.loss
-class WeightedPixelCrossEntropyLoss(_WeightedCrossEntropy):
+class WeightedPixelCrossEntropyLoss(WeightedCrossEntropy):
     """The weighted losses of the labelled pixels, averaged over all pixels: those without a label count as 0.
 
     This is what the reference makes of an auxiliary output where the main one has hard example mining: its losses are

@@ -1,4 +1,4 @@
-"""PaddleSeg's progress bar, as a few plain lines where the error output is no terminal."""
+"""PaddleSeg's progress bar, as ours: below another one on a terminal, and as a few plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,23 +14,20 @@ if TYPE_CHECKING:
 
 
 def lines_in_a_log() -> None:
-    """PaddleSeg redraws its bar at every image, with backspaces, into a file as well."""
+    """PaddleSeg redraws its bar at every image, with backspaces, into a file as well, and over a bar of training."""
     from paddleseg.utils.progbar import Progbar
 
-    wrap(Progbar, "update", _by_lines)
+    wrap(Progbar, "update", _as_ours)
 
 
-def _by_lines(update: Callable) -> Callable:
+def _as_ours(update: Callable) -> Callable:
     def updated(
         self: Progbar, current: int, values: Sequence[tuple[str, float]] | None = None, finalize: bool | None = None
     ) -> None:
-        if sys.stderr.isatty():
-            update(self, current, values, finalize)
-            return
-        if not hasattr(self, "lines"):
-            self.lines = progress(description="done", total=self.target)
-        self.lines.update(current - self.lines.n)
+        if not hasattr(self, "bar"):
+            self.bar = progress(description="evaluating", total=self.target, leave=not sys.stderr.isatty())
+        self.bar.update(current - self.bar.n)
         if self.target is not None and current >= self.target:
-            self.lines.close()
+            self.bar.close()
 
     return updated
