@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +15,17 @@ import yaml
 from paddleseg import core
 from paddleseg.transforms import Compose, Normalize, Resize
 from PIL import Image
+from scipy.special import softmax
+from scipy.stats import entropy
 
 from hrfamily_deploy.imaging import image_files
+from hrfamily_deploy.imaging.confidence import MEASURES
 from hrfamily_deploy.imaging.video import Video, video_writer
 from paddle_hrfamily.__main__ import main
 from paddle_hrfamily.commands import predict as command
 from paddle_hrfamily.data.classes import ClassTable, class_table, palette
+from paddle_hrfamily.data.importing import layouts
+from paddle_hrfamily.data.importing.source import Answers
 from paddle_hrfamily.data.street_renderer import CLASSES, render_street
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.inference import label_maps
@@ -253,6 +259,49 @@ def test_a_folder_that_cannot_be_written_is_one_line(trained, street, tmp_path, 
     assert "cannot be written (" in error
 
 
+@pytest.mark.parametrize("measure", MEASURES)
+def test_confidence_unsure_pixels_and_polygons(trained, street, tmp_path, capsys, measure):
+    with paddle.no_grad():
+        image = Compose([Normalize()])({"img": cv2.imread(str(street / "a.jpg")).astype("float32")})["img"]
+        logits = trained.model(paddle.to_tensor(image[None]))[0].numpy()[0]
+    probabilities = softmax(logits / 2, axis=0)
+    spread = entropy(probabilities, axis=0) / np.log(8)
+    values = {"max_probability": probabilities.max(axis=0), "entropy": spread}[measure]
+    threshold = float(np.median(values))
+    unsure = values < threshold if measure == "max_probability" else values > threshold
+
+    flags = ["--confidence", "--measure", measure, "--unsure", str(threshold), "--temperature", "2"]
+    flags += ["--polygons", "labelme", "--opacity", "1", "--no_legend"]
+    assert predict(trained, street / "a.jpg", tmp_path / "out", *flags) == 0
+    assert predict(trained, street / "a.jpg", tmp_path / "plain") == 0
+    grey = cv2.imread(str(tmp_path / "out/confidence/a.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_allclose(grey / 65535, values, atol=2e-3)
+    expected = np.where(unsure, 255, numbers(tmp_path / "plain/label/a.png"))
+    label = numbers(tmp_path / "out/label/a.png")
+    assert (label == expected).mean() > 0.99
+    drawn = image_files.decode(tmp_path / "out/added_prediction/a.jpg")
+    assert (drawn[label == 255] > 200).mean() > 0.8  # white, but for JPEG
+    assert "unsure" in capsys.readouterr().out
+    shutil.copy(street / "a.jpg", tmp_path / "out/polygons")
+    names = class_table(CONFIG).names
+    [item] = layouts.find(tmp_path / "out" / "polygons", Answers(classes=names)).items
+    np.testing.assert_array_equal(item.label.draw(*label.shape), label)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--unsure", "2"], "--unsure 2.0 must be a number of 0 to 1"),
+        (["--temperature", "0"], "--temperature 0.0 must be a number above 0"),
+        (["--polygons", "coco", "--min_area", "-1"], "min-area -1 must be"),
+        (["--server", "cityscapes", "--confidence"], "writes nothing but its own"),
+    ],
+)
+def test_answers_that_cannot_be_given(trained, street, tmp_path, capsys, flags, message):
+    assert predict(trained, street / "a.jpg", tmp_path / "out", *flags) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_none_but_bad_images(trained, tmp_path, capsys):
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     assert predict(trained, tmp_path, tmp_path / "out") == 2
@@ -266,8 +315,8 @@ def test_more_classes_than_a_byte_can_number(tmp_path):
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     style = label_maps.OverlayStyle(table, legend=False)
 
-    def predict(image: np.ndarray) -> np.ndarray:
-        return np.full(image.shape[:2], 299)
+    def predict(image: np.ndarray) -> tuple[np.ndarray, None]:
+        return np.full(image.shape[:2], 299), None
 
     assert label_maps.predict_images(image_files.find(tmp_path / "a.png"), predict, style, tmp_path / "out") == 0
     label = cv2.imread(str(tmp_path / "out/label/a.png"), cv2.IMREAD_UNCHANGED)

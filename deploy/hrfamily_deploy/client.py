@@ -19,6 +19,7 @@ from PIL import Image
 
 from hrfamily_deploy.errors import UserError
 from hrfamily_deploy.imaging import image_files
+from hrfamily_deploy.imaging.confidence import MEASURES
 from hrfamily_deploy.serving.outputs import OUTPUTS, Decoded, Output
 
 if TYPE_CHECKING:
@@ -70,23 +71,32 @@ class Client:
         return _models(self._ask("GET", "/v1/models"))
 
     def segment(
-        self, image: image_files.ImageLike, model: str | None = None, output: str = "labels", opacity: float = 0.4
+        self,
+        image: image_files.ImageLike,
+        model: str | None = None,
+        output: str = "labels",
+        opacity: float = 0.4,
+        *,
+        measure: str = MEASURES[0],
+        unsure: float | None = None,
     ) -> Decoded:
         """One image: a path, a file's content, or an array (H, W, 3) RGB or (H, W) grey uint8.
 
         Args:
             model: its name; needed where the server has several.
-            output: "labels"; "overlay"; "json" of shares and runs; or another one of `serving.outputs`.
+            output: "labels"; "overlay"; "json" of shares and runs; "confidence"; or another one of `serving.outputs`.
             opacity: of an overlay's colours, 0..1.
+            measure: of confidence: one of `imaging.confidence.MEASURES`.
+            unsure: its threshold, 0..1; pixels on the wrong side are unsure, which is 255 in label maps. None: none is.
 
         Returns:
             Labels as (H, W) class numbers, uint8 or of more than 256 classes uint16; an overlay as (H, W, 3) RGB uint8;
-            JSON as a dictionary.
+            confidence as (H, W) float32 of 0..1; JSON as a dictionary.
 
         Raises:
             UserError: no image, no answer, or a refusal (ServerError).
         """
-        content, _ = self.fetch(image, model, output, opacity, lossless=True)
+        content, _ = self.fetch(image, model, output, opacity, measure=measure, unsure=unsure, lossless=True)
         return _output(output).decode(content)
 
     def fetch(
@@ -96,12 +106,15 @@ class Client:
         output: str = "labels",
         opacity: float = 0.4,
         *,
+        measure: str = MEASURES[0],
+        unsure: float | None = None,
         lossless: bool = False,
     ) -> tuple[bytes, str]:
         """As `segment`, but the file as it came, and its suffix: an overlay is a JPEG, or PNG if `lossless`."""
         form = _output(output)
         path = f"/v1/models/{quote(model or self.only_model(), safe='')}/segment"
-        headers, params = {"Accept": form.accept(lossless)}, {"output": output, "opacity": opacity}
+        headers = {"Accept": form.accept(lossless)}
+        params = {"output": output, "opacity": opacity, "measure": measure, "unsure": unsure}
         response = self._ask("POST", path, data=_content(image), params=params, headers=headers)
         media_type = response.headers.get("Content-Type", "").partition(";")[0]
         return response.content, form.media_types.get(media_type, ".bin")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 Color = tuple[int, int, int]
+UNSURE: Color = (255, 255, 255)  # of pixels whose class is left open
 
 
 def palette(count: int) -> tuple[Color, ...]:

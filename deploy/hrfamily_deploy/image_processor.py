@@ -9,13 +9,13 @@ import numpy as np
 
 from hrfamily_deploy.bundle import Bundle
 from hrfamily_deploy.errors import UserError
-from hrfamily_deploy.imaging import image_files
+from hrfamily_deploy.imaging import confidence, image_files
 from hrfamily_deploy.imaging.postprocess import labels_back, labels_of, planes_back
 from hrfamily_deploy.imaging.preprocess import Pipeline, Prepared, Step
 
-OUTPUTS = ("labels", "probabilities", "logits")
+OUTPUTS = ("labels", *confidence.MEASURES, "probabilities", "logits")
 # What a graph ends in -> the outputs that can be made of it.
-_FROM = {"labels": OUTPUTS[:1], "probabilities": OUTPUTS[:2], "logits": OUTPUTS}
+_FROM = {"labels": OUTPUTS[:1], "probabilities": OUTPUTS[:-1], "logits": OUTPUTS}
 
 
 class ImageProcessor:
@@ -48,7 +48,7 @@ class ImageProcessor:
         Raises:
             UserError: it cannot be read, or does not fit a transform or the graph's shape.
         """
-        item = self._pipeline(image_files.decode(image, self.bundle.channels))
+        item = self._pipeline(image_files.decode(image, self.bundle.channels, self.bundle.image_dtype))
         expected, found = self.bundle.input_shape[2:], self._size(item)
         if any(fixed not in (-1, given) for fixed, given in zip(expected, found)):
             raise UserError(
@@ -58,14 +58,19 @@ class ImageProcessor:
         return item
 
     def answer(self, result: np.ndarray, item: Prepared, output: str = "labels") -> np.ndarray:
-        """One image's part of what the graph gave, (H, W) class numbers or (K, H, W) planes at the image's size."""
+        """One image's part of what the graph gave, at the image's size: (H, W) class numbers or float32 of 0..1 (see
+        `imaging.confidence`), or (K, H, W) planes."""
         if self.bundle.output == "labels":
             return np.ascontiguousarray(labels_back(result.astype(_label_type(int(result.max()) + 1)), item.steps))
         steps = [*item.steps, Step("resize", *self._size(item))] if self.bundle.native else item.steps
         if output == "labels":
             return self._labels(result, steps)
+        if output in confidence.MEASURES:
+            return confidence.measured(planes_back(self._logits(result) / self._temperature, steps), output)
         planes = np.stack(list(planes_back(result, steps)))
-        return planes if output == self.bundle.output else _softmax(planes)
+        if output == self.bundle.output and (output == "logits" or self._temperature == 1):
+            return planes
+        return _softmax(self._logits(planes) / self._temperature)
 
     def check_output(self, output: str) -> None:
         """Raises UserError unless that output can be made of what the graph ends in."""
@@ -74,7 +79,20 @@ class ImageProcessor:
         ends_in = self.bundle.output
         if output not in _FROM[ends_in]:
             op = "none" if output == "logits" else "softmax"
-            raise UserError(f"{output} of a graph that ends in {ends_in}: export with --output_op {op}")
+            raise UserError(
+                f"{output} of a graph that ends in {ends_in}: export with --output_op {op}"
+                + (" (or with --fast and no --output_op)" if ends_in == "labels" else "")
+            )
+
+    @property
+    def _temperature(self) -> np.float32:
+        return np.float32(self.bundle.temperature)
+
+    def _logits(self, planes: np.ndarray) -> np.ndarray:
+        """What the graph ends in as logits; those of probabilities lack a constant at each pixel."""
+        if self.bundle.output != "probabilities":
+            return planes
+        return np.log(np.maximum(planes, np.finfo(np.float32).tiny))
 
     def _size(self, item: Prepared) -> tuple[int, int]:
         height, width = item.planes.shape[:2] if self.bundle.takes_images else item.planes.shape[1:]
@@ -84,8 +102,7 @@ class ImageProcessor:
         if len(planes) == 1:
             raise UserError('this network has one plane and no classes; ask for output="logits"')
         if self.bundle.output == "probabilities" and steps:
-            # Logits but for a constant at each pixel: what is interpolated between them has evaluation's greatest.
-            planes = np.log(np.maximum(planes, np.finfo(np.float32).tiny))
+            planes = self._logits(planes)  # what is interpolated between them has evaluation's greatest
         return labels_of(planes, steps, self._threads, self._strips)
 
 

@@ -1,14 +1,19 @@
 """Predict images or a video: overlays with a legend, colour maps, and the raw labels.
 
-    hrfamily predict --config configs/quickstart.yml --model_path output/best_model --image_path street.jpg
-    hrfamily predict --config … --model_path … --image_path folder/ --aug_pred --scales 0.75 1 1.25 --flip_horizontal
-    hrfamily predict --config … --model_path … --image_path drive.mp4 --is_slide --crop_size 1024 512 --stride 768 384
-    hrfamily predict --config … --model_path … --image_path leftImg8bit/test --server cityscapes --protocol multi
+    hrfamily predict --model_path output/best_model --image_path street.jpg
+    hrfamily predict --model_path … --image_path folder/ --aug_pred --scales 0.75 1 1.25 --flip_horizontal
+    hrfamily predict --model_path … --image_path drive.mp4 --is_slide --crop_size 1024 512 --stride 768 384
+    hrfamily predict --model_path … --image_path folder/ --confidence --unsure 0.6 --polygons labelme
+    hrfamily predict --model_path … --image_path leftImg8bit/test --server cityscapes --protocol multi
 
 The same as `python -m paddleseg.predict`, with every flag of PaddleSeg's tools/predict.py. --image_path is an image, a
 folder (with all below it), a text file of paths, or a video. Sizes are width, then height. The exit status is 1 where
 some of several images could not be read. A network of depth writes 16-bit millimetres and an image of them instead.
 --server writes what a benchmark's server takes, and nothing else: for Cityscapes label maps of labelIds and their zip.
+Weights that hold no config, such as published ones, need --config.
+
+--confidence writes how sure the network is of each pixel, --unsure leaves pixels open, and --polygons writes label maps
+for annotation tools: corrected there, they are training data for `hrfamily new`.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from hrfamily_deploy.scripts import flags as deploy_flags
 from paddle_hrfamily.commands import flags
 from paddle_hrfamily.errors import UserError
 
@@ -32,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--server", choices=("cityscapes",), help="write what this benchmark's server takes")
     flags.add_opacity(output, 0.4)
     output.add_argument("--no_legend", action="store_true", help="overlays of the image's size, without a legend")
+    deploy_flags.add_answers(parser, "_")
+    output.add_argument("--temperature", type=float, default=1.0, help="that divides logits (default: %(default)s)")
     flags.add_device(parser)
 
 
@@ -43,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from hrfamily_deploy.imaging import image_files
     from hrfamily_deploy.imaging.video import SUFFIXES as VIDEO_SUFFIXES
     from hrfamily_deploy.imaging.video import Video
+    from paddle_hrfamily.data import reading
     from paddle_hrfamily.data.classes import class_table
     from paddle_hrfamily.inference import cityscapes_server, depth_maps, label_maps, prediction
     from paddle_hrfamily.inference.options import InferenceOptions
@@ -50,16 +59,22 @@ def run(args: argparse.Namespace) -> int:
     from paddle_hrfamily.integration import config_file, model_loading
 
     flags.check_opacity(args.opacity)
-    config = config_file.load(args.config, opts=args.opts)
+    flags.check_temperature(args.temperature)
+    polygons = deploy_flags.polygons(args)
+    config = flags.read_config(args)
     protocol = Protocol.of_config(config.dic, flags.asked_protocol(args, "aug_pred"))
     settings = flags.inference_settings(config.test_config, args, "aug_pred")  # `aug_eval` is evaluation's alone
     how = InferenceOptions.read(settings)
     table = class_table(config.dic).recolored(args.custom_color or settings.get("custom_color") or ())
     path = _image_path(args.image_path)
     source = Video(path) if path.suffix.lower() in VIDEO_SUFFIXES else image_files.find(path)
+    if isinstance(source, Video) and (args.confidence or args.polygons):
+        raise UserError(f"--image_path {path}: --confidence and --polygons are for images")
     if args.server:
         if isinstance(source, Video):
             raise UserError(f"--image_path {path}: --server takes images")
+        if args.confidence or args.polygons or args.unsure is not None:
+            raise UserError(f"--server {args.server} writes nothing but its own; leave out what else is asked for")
         cityscapes_server.check(source, len(table))
     weights = model_loading.weights_file(args.model_path, config)
     if weights is None and not config.model_cfg.get("pretrained"):
@@ -69,19 +84,26 @@ def run(args: argparse.Namespace) -> int:
     builder, model = model_loading.network(config, weights)
     channels, folder = config_file.in_channels(config), Path(args.save_dir)
     if model_loading.is_of_depth(model):
+        if args.confidence or args.polygons or args.unsure is not None:
+            raise UserError("--confidence, --unsure and --polygons are about classes, and this network predicts depth")
         if isinstance(source, Video) or args.server:
             what = "--server takes classes" if args.server else "take them from the video first"
             raise UserError(f"--image_path {path}: depth is predicted of images; {what}")
         return depth_maps.predict_images(
             source, prediction.depth_predictor(model, builder, channels, how, protocol), folder
         )
-    predict = prediction.label_predictor(model, builder, channels, how, protocol)
-    style = label_maps.OverlayStyle(table, args.opacity, legend=not args.no_legend)
+    is_asked = args.confidence or args.unsure is not None
+    asked = prediction.Confidence(args.measure, args.unsure, args.temperature) if is_asked else None
+    predict = prediction.answer_predictor(model, builder, channels, how, protocol, asked)
+    style = label_maps.OverlayStyle(table, args.opacity, legend=not args.no_legend, unsure=args.unsure is not None)
     if isinstance(source, Video):
         return label_maps.predict_video(source, predict, style, folder)
     if args.server:
-        return cityscapes_server.predict_images(source, predict, folder)
-    return label_maps.predict_images(source, predict, style, folder)
+        return cityscapes_server.predict_images(source, lambda image: predict(image)[0], folder)
+    read = reading.reader(builder.val_transforms)
+    return label_maps.predict_images(
+        source, predict, style, folder, read, confidence=args.confidence, polygons=polygons
+    )
 
 
 def _image_path(given: str | None) -> Path:

@@ -5,15 +5,16 @@ of classes is evaluated by PaddleSeg's own loop, whose pixels are counted on the
 evaluated by the function there, and one with a method `evaluate(model, options)` by that.
 
 The function takes two arguments more than PaddleSeg's: `protocol`, an `inference.protocol.Protocol` in place of scales,
-flips and windows, and `measures`, each an `ImageMeasure` that a data set of classes is also judged by.
+flips and windows, and `measures`, each an `ImageMeasure` (or `OutputMeasure`) that a data set of classes is also judged
+by.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,11 @@ def _reported(evaluate: Callable) -> Callable:
                 return own(bound.arguments["model"], _options(bound.arguments))
             counter = _Counter(dataset, measures)
             counting = Overlay(metrics, calculate_area=counter.calculate_area)
-            with patched(core_module("val"), metrics=counting), mirrored_classes(dataset, dataset.num_classes):
+            with (
+                patched(core_module("val"), metrics=counting),
+                mirrored_classes(dataset, dataset.num_classes),
+                _heard([measure for measure in measures if hasattr(measure, "hear")]),
+            ):
                 scores = Scores(evaluate(*args, **kwargs))
         counts = counter.total()
         scores.report = SegmentationReport(
@@ -96,6 +101,26 @@ def _reported(evaluate: Callable) -> Callable:
         return scores
 
     return reported
+
+
+@contextmanager
+def _heard(listeners: Sequence[Any]) -> Iterator[None]:
+    """Within the `with`, each `OutputMeasure` is told what inference returns."""
+
+    def told(inference: Callable) -> Callable:
+        def inferred(*args: object, **kwargs: object) -> Any:
+            answer = inference(*args, **kwargs)
+            if isinstance(answer, tuple):  # labels and output; for each scale of an average, it is the output alone
+                for listener in listeners:
+                    listener.hear(answer[1])
+            return answer
+
+        return inferred
+
+    infer = core_module("val").infer
+    told_all = {name: told(getattr(infer, name)) for name in ("inference", "aug_inference")}
+    with patched(infer, **told_all) if listeners else nullcontext():
+        yield
 
 
 def _options(arguments: Mapping[str, Any]) -> EvaluationOptions:

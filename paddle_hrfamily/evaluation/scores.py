@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+import paddle
 
 
 class Report(Protocol):
@@ -25,6 +26,13 @@ class ImageMeasure(Protocol):
 
     def report(self, counts: np.ndarray) -> Report:
         """The measure over the images of all processes, whose `counts.pixel_counts` are given; all of them call it."""
+
+
+class OutputMeasure(ImageMeasure, Protocol):
+    """An ImageMeasure that is told the network's output as well."""
+
+    def hear(self, output: paddle.Tensor) -> None:
+        """The logits (1, K, H, W), at the size of its label, of the image that `add` takes next."""
 
 
 class Scores(tuple):

@@ -7,7 +7,7 @@ evaluation/evalPixelLevelSemanticLabeling.py, `getPrediction`), and wants the id
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,9 @@ from hrfamily_deploy.files import replacing
 from hrfamily_deploy.imaging import image_files
 from paddle_hrfamily.data.cityscapes import LABELS, SIZE, image_name
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.inference.label_maps import Predict, each_image, say_left_out
+from paddle_hrfamily.inference.label_maps import each_image, say_left_out
 
+Predict = Callable[[np.ndarray], np.ndarray]  # image (H, W, 3), RGB uint8 -> label map (H, W)
 FOLDER, ARCHIVE = "cityscapes", "cityscapes.zip"
 _IDS = np.array([label.id for label in LABELS], np.uint8)
 

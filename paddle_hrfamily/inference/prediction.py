@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Optional
 
 import cv2
 import numpy as np
 import paddle
 from paddleseg.core import infer
 from paddleseg.cvlibs import SegBuilder
-from paddleseg.transforms import Compose
 
+from hrfamily_deploy.imaging import confidence
 from hrfamily_deploy.progress import progress
+from paddle_hrfamily.data.reading import Reading, as_stored
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.inference.options import EvaluationOptions, InferenceOptions
 from paddle_hrfamily.inference.protocol import Protocol
 from paddle_hrfamily.patching import patched
+
+Answer = tuple[np.ndarray, Optional[np.ndarray]]  # label map (H, W), and how sure it is
 
 
 def label_predictor(
@@ -29,11 +33,52 @@ def label_predictor(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A function from an image (H, W, 3), RGB uint8, to its label map (H, W), int32.
 
-    `channels` is what the network takes: 3, or 1 for a grey image that is made of the RGB one. A `protocol` takes the
-    place of the options.
+    `channels` is what the network takes: 3, or 1 for a grey image that is made of the RGB one. With NormalizeBands
+    among the transforms, images are what `data.reading.reader` gives. A `protocol` takes the place of the options.
     """
     infer_one = _predictor(model, builder, channels, options, protocol)
     return lambda image: infer_one(image)[0].numpy()[0, 0]
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """What is asked of a network's confidence.
+
+    Attributes:
+        measure: one of `imaging.confidence.MEASURES`.
+        unsure: pixels on the wrong side of this threshold have `unsure_number`; None for none.
+        temperature: what logits are divided by first, as `hrfamily val --calibration` finds it.
+    """
+
+    measure: str = confidence.MEASURES[0]
+    unsure: float | None = None
+    temperature: float = 1.0
+
+
+def answer_predictor(
+    model: paddle.nn.Layer,
+    builder: SegBuilder,
+    channels: int,
+    options: InferenceOptions,
+    protocol: Protocol | None = None,
+    asked: Confidence | None = None,
+) -> Callable[[np.ndarray], Answer]:
+    """As `label_predictor`, but the function gives the label map and its confidence (H, W), float32 of 0..1, which is
+    None unless it is asked for."""
+    infer_one = _predictor(model, builder, channels, options, protocol)
+
+    def predict(image: np.ndarray) -> Answer:
+        label, output = infer_one(image)
+        found = label.numpy()[0, 0]
+        if asked is None:
+            return found, None
+        planes = output.astype("float32").numpy()[0] / np.float32(asked.temperature)
+        values = confidence.measured(iter(planes), asked.measure)
+        if asked.unsure is not None:
+            found = confidence.marked(found, values, asked.measure, asked.unsure, len(planes))
+        return found, values
+
+    return predict
 
 
 def depth_predictor(
@@ -91,15 +136,15 @@ def _predictor(
     protocol: Protocol | None = None,
 ) -> Callable[[np.ndarray], tuple[paddle.Tensor, paddle.Tensor]]:
     """Image (H, W, 3) -> labels (1, 1, H, W) and output (1, K, H, W)."""
-    if channels not in (1, 3):
-        raise UserError(f"images give 1 or 3 channels, and this network takes {channels}")
-    transforms = Compose(builder.val_transforms, img_channels=channels)
-    to_input = cv2.COLOR_RGB2GRAY if channels == 1 else cv2.COLOR_RGB2BGR
+    transforms = Reading(builder.val_transforms, channels)
+    if channels not in (1, 3) and as_stored(transforms.transforms) is None:
+        raise UserError(f"images give 1 or 3 channels, and this network takes {channels}: NormalizeBands is missing")
     dataset = builder.val_dataset_class
     model.eval()
 
     def predict(image: np.ndarray) -> tuple[paddle.Tensor, paddle.Tensor]:
-        data = transforms({"img": cv2.cvtColor(image, to_input).astype(np.float32)})
+        pixels = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if channels == 1 and image.ndim == 3 else image
+        data = transforms({"img": pixels.astype(np.float32)})
         batch = paddle.to_tensor(data["img"][np.newaxis])  # (1, channels, h, w)
         mirrored = mirrored_classes(dataset, getattr(dataset, "NUM_CLASSES", 0))
         published = protocol.applied(transforms.transforms) if protocol else nullcontext()

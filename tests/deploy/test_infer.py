@@ -23,7 +23,7 @@ pytestmark = pytest.mark.line
 
 Photo = Callable[..., np.ndarray]
 ALLOWED = {"cv2", "google", "matplotlib", "numpy", "onnx", "onnxruntime", "openvino", "paddle", "paddle2onnx", "PIL"}
-ALLOWED |= {"nncf", "ray", "requests", "tqdm", "tritonclient", "urllib3", "yaml"}
+ALLOWED |= {"nncf", "rasterio", "ray", "requests", "tqdm", "tritonclient", "urllib3", "yaml"}
 
 
 def run(*arguments: object) -> int:

@@ -20,7 +20,7 @@ from tests.deploy.conftest import DEPLOY, describe_in
 from tests.deploy.served import LIBRARIES
 from tests.deploy.server_process import Server, started
 
-NAMES = ["labels", "overlay", "json"]
+NAMES = ["labels", "overlay", "json", "confidence"]
 LINE = "from hrfamily_deploy.serving.outputs import numbers  # noqa: F401\n"
 FILE = '''
 """The label map as NumPy writes it."""
@@ -145,6 +145,7 @@ def test_and_the_client(server: Server, bundle: Path, extended: Path, picture: P
     np.save(tmp_path / "expected.npy", expected)
     said = run(extended, "-c", code, server.url, picture, tmp_path / "expected.npy")
     assert said == f"uint8 {expected.shape} 0\n"
-    assert "labels, overlay, json or npy" in " ".join(run(extended, extended / "client.py", "--help").split())
+    text = " ".join(run(extended, extended / "client.py", "--help").split())
+    assert "labels, overlay, json, confidence or npy" in text
     run(extended, extended / "client.py", server.url, picture, "--output", "npy", "--save-dir", tmp_path / "out")
     np.testing.assert_array_equal(np.load(tmp_path / "out" / "npy" / "street.npy"), expected)

@@ -116,9 +116,14 @@ def bundle(graphs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def url(bundle: Path) -> Iterator[str]:
+def confident(graphs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return describe_in(tmp_path_factory.mktemp("confident"), graphs)("none")
+
+
+@pytest.fixture(scope="module")
+def url(bundle: Path, confident: Path) -> Iterator[str]:
     limits = ["--max-pixels", MOST_PIXELS, "--max-uploads", 1]
-    with served(f"street={bundle}", f"lane={bundle}", *limits) as address:
+    with served(f"street={bundle}", f"lane={bundle}", f"sure={confident}", *limits) as address:
         yield address
 
 
@@ -265,6 +270,41 @@ def test_models(page: Page, picture: Path) -> None:
         page.wait(lambda: not page.element("busy").is_displayed())
         page.frame()
         assert page.requests() == expected
+
+
+def test_pixels_below_a_threshold_are_unsure(page: Page, picture: Path, confident: Path, downloads: Path) -> None:
+    assert not page.element("doubt").is_displayed()  # of a network that ends in labels
+    page.element("model").send_keys("sure")
+    page.wait(page.element("doubt").is_displayed)
+    page.choose(picture)
+    page.wait_for("street.png")
+    page.set_opacity(100)
+    predictor = Predictor(confident, device="cpu")
+    label, sure = (predictor.predict(picture, output)[0] for output in ("labels", "max_probability"))
+    np.testing.assert_array_equal(page.pixels(), colored(label))
+    page.requests()
+
+    move = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
+    page.driver.execute_script(move, page.element("unsure"), 60)
+    page.wait(lambda: "unsure" in page.element("present").text)
+    page.frame()
+    assert page.requests() == [f"{page.url}/v1/models/sure/segment?output=confidence"]
+    clear = np.abs(sure - 0.6) > 2 / 255  # the browser has 8 bits
+    expected = np.where((sure < 0.6)[..., None], 255, colored(label))
+    assert 0.1 < (sure < 0.6).mean() < 0.9 and clear.mean() > 0.9
+    np.testing.assert_array_equal(page.pixels()[clear], expected[clear])
+    assert float(dict(page.legend())["unsure"].rstrip("%")) / 100 == pytest.approx((sure < 0.6).mean(), abs=0.02)
+
+    page.element("save-labels").click()
+    page.wait(lambda: list(downloads.glob("street_labels*.png")))
+    page.driver.execute_script(move, page.element("unsure"), 0)
+    page.frame()
+    np.testing.assert_array_equal(page.pixels(), colored(label))
+    assert "unsure" not in dict(page.legend())
+    [saved] = downloads.glob("street_labels*.png")
+    with Image.open(saved) as image:
+        np.testing.assert_array_equal(np.array(image), np.where(sure < np.float32(0.6), 255, label))
+    saved.unlink()
 
 
 def test_saving(page: Page, picture: Path, predictor: Predictor, downloads: Path) -> None:

@@ -35,6 +35,7 @@ _OF_ONE_IMAGE = (400, 413, 415, 422, 504)  # statuses of refusals that say nothi
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from hrfamily_deploy.imaging.confidence import MEASURES
     from hrfamily_deploy.serving.outputs import OUTPUTS
 
     *first, last = OUTPUTS
@@ -44,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", help="its name (default: the only one)")
     add("--output", choices=OUTPUTS, default="labels", help=f"{', '.join(first)} or {last} (default: %(default)s)")
     add("--opacity", type=float, default=0.4, help="of an overlay's colours, 0 to 1 (default: %(default)s)")
+    add("--measure", choices=MEASURES, default=MEASURES[0], help="of confidence (default: %(default)s)")
+    add("--unsure", type=float, metavar="THRESHOLD", help="pixels of less probability, or more entropy, become 255")
     add("--save-dir", type=Path, default=Path("output/segmented"), help="folder for results (default: %(default)s)")
     add = parser.add_argument_group("the connection").add_argument
     add("--concurrency", type=int, default=1, help="requests at the same time (default: %(default)s)")
@@ -73,7 +76,9 @@ def _segment_all(client: Client, sources: list[Source], model: str, args: argpar
     def segment(source: Source) -> str:
         """Why the image was left out, or an empty string."""
         try:
-            content, suffix = client.fetch(source.path, model, args.output, args.opacity)
+            content, suffix = client.fetch(
+                source.path, model, args.output, args.opacity, measure=args.measure, unsure=args.unsure
+            )
         except UserError as error:
             if isinstance(error, ServerError) and error.status not in _OF_ONE_IMAGE:
                 raise
@@ -111,9 +116,12 @@ def _sources(paths: Iterable[Path]) -> Iterator[Source]:
 
 
 def _check(args: argparse.Namespace) -> None:
+    from hrfamily_deploy.imaging import confidence
+
     for name, least in (("concurrency", 1), ("retries", 0)):
         if getattr(args, name) < least:
             raise UserError(f"--{name} {getattr(args, name)} must be a whole number of at least {least}")
     if not args.timeout > 0:
         raise UserError(f"--timeout {args.timeout} must be a number of seconds above 0")
     flags.check_opacity(args)
+    confidence.check(args.unsure)

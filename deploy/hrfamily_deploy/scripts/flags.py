@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from hrfamily_deploy.errors import UserError
 
 if TYPE_CHECKING:
+    from hrfamily_deploy.polygons import Polygons
     from hrfamily_deploy.runtime.options import Options
 
 API_KEY = "HRFAMILY_API_KEY"  # environment variable; what is on a command line, all users of a machine can see
@@ -78,6 +79,44 @@ def size(text: str) -> tuple[int, int]:
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
         raise argparse.ArgumentTypeError(f"{text} must be height and width in pixels, as 512x1024")
     return int(height), int(width)
+
+
+def add_answers(parser: argparse.ArgumentParser, dash: str = "-") -> None:
+    """What is written beside label maps.
+
+    Args:
+        dash: "-" or "_", what the command has between the words of a flag.
+    """
+    from hrfamily_deploy.imaging.confidence import MEASURES
+    from hrfamily_deploy.polygons import FORMATS
+
+    add = parser.add_argument_group("confidence").add_argument
+    add("--confidence", action="store_true", help="write it, as 16-bit PNG in which 65535 is 1 (default: off)")
+    add("--measure", choices=MEASURES, default=MEASURES[0], help="of confidence (default: %(default)s)")
+    add(
+        "--unsure",
+        type=float,
+        metavar="THRESHOLD",
+        help="pixels of less probability than this, or of more entropy, get the label 255, in white (default: none)",
+    )
+    add = parser.add_argument_group("polygons").add_argument
+    add("--polygons", choices=FORMATS, help="write label maps as such polygons, too (default: none)")
+    add(f"--min{dash}area", type=int, default=0, help="pixels; lesser ones join neighbours (default: %(default)s)")
+    add("--tolerance", type=float, default=0.0, help="pixels that may be cut off, 0: exact (default: %(default)s)")
+
+
+def polygons(args: argparse.Namespace) -> Polygons | None:
+    """What polygons are to be like, from the flags of `add_answers`, or None.
+
+    Raises:
+        UserError: one of these flags makes no sense.
+    """
+    from hrfamily_deploy.imaging import confidence
+    from hrfamily_deploy.polygons import Polygons
+
+    confidence.check(args.unsure)
+    wanted = Polygons(args.polygons or "coco", args.min_area, args.tolerance)
+    return wanted if args.polygons else None
 
 
 def check_opacity(args: argparse.Namespace) -> None:

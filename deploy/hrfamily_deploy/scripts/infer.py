@@ -5,7 +5,13 @@
     hrfamily infer output/exported drive.mp4 --backend auto
     hrfamily infer output/exported 0 --frames 300        # the first webcam, until 300 frames or Ctrl-C
     hrfamily infer output/exported aerial.tif --tile 1024 --overlap 128
+    hrfamily infer output/exported folder/ --confidence --unsure 0.6
+    hrfamily infer output/exported folder/ --polygons labelme --min-area 64 --tolerance 1
     hrfamily infer output/exported --dry-run             # how it would be run here
+
+Confidence, and what is unsure, need a graph that ends in logits or probabilities: export with --fast, or with
+--output_op softmax. Polygons are GeoJSON, in map coordinates for GeoTIFFs, or what labelme or COCO's tools read:
+corrected there, they are training data for `hrfamily new`.
 
 The exit status is 0; 1 where something was left out, such as a damaged image; 2 for what cannot be done at all.
 """
@@ -23,7 +29,6 @@ from hrfamily_deploy.scripts import flags
 if TYPE_CHECKING:
     from hrfamily_deploy.imaging.image_files import Source
     from hrfamily_deploy.imaging.video import Video
-    from hrfamily_deploy.predictor import Predictor
     from hrfamily_deploy.runtime.options import Options
     from hrfamily_deploy.segmentation import Summary
 
@@ -39,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--opacity", type=float, default=0.4, help="of the colours, 0 to 1 (default: %(default)s)")
     add("--no-legend", action="store_true", help="overlays of the image's size (default: with a legend)")
     add("--no-overlay", action="store_true", help="label maps and shares alone (default: overlays, too)")
+    flags.add_answers(parser)
     add = flags.add_runtime(parser).add_argument
     add("--batch", type=int, default=1, help="images of one size, or tiles, at a time (default: %(default)s)")
     add = parser.add_argument_group("large images").add_argument
@@ -53,6 +59,16 @@ def run(args: argparse.Namespace) -> int:
     from hrfamily_deploy.predictor import Predictor
 
     _check(args)
+    results = segmentation.Results(
+        folder=args.save_dir,
+        overlays=not args.no_overlay,
+        legend=not args.no_legend,
+        opacity=args.opacity,
+        confidence=args.confidence,
+        measure=args.measure,
+        unsure=args.unsure,
+        polygons=flags.polygons(args),
+    )
     options = flags.options(args, args.batch)
     if args.dry_run:
         print(_plan(args.folder, options))
@@ -61,14 +77,13 @@ def run(args: argparse.Namespace) -> int:
     predictor = Predictor(args.folder, **vars(options))
     for note in predictor.plan().notes:
         print(f"note: {note}")
-    results = segmentation.Results(args.save_dir, not args.no_overlay, not args.no_legend, args.opacity)
     if isinstance(source, Video):
         done = segmentation.segment_video(source, predictor, results, args.frames)
         missing = f"{args.source} breaks off after {done.done} frames: its header promises {source.length}"
     else:
         done = segmentation.segment_images(source, predictor, results, args.tile, args.overlap)
         missing = f"{done.missing} of {len(source)} images were left out"
-    _print_shares(done, predictor, args.save_dir)
+    _print_shares(done, args.save_dir)
     if done.missing:
         print(missing)
     return int(done.missing > 0)
@@ -91,18 +106,20 @@ def _source(args: argparse.Namespace) -> list[Source] | Video:
     is_webcam = args.source.isdigit() and not path.exists()
     if not is_webcam and path.suffix.lower() not in video.SUFFIXES:
         return image_files.find(path)
-    if args.tile:
-        raise UserError(f"--tile {args.tile} is for images, and {args.source} is a video")
+    for name in ("tile", "confidence", "polygons"):
+        if getattr(args, name):
+            value = "" if name == "confidence" else f" {getattr(args, name)}"
+            raise UserError(f"--{name}{value} is for images, and {args.source} is a video")
     return video.Video(int(args.source) if is_webcam else path)
 
 
-def _print_shares(done: Summary, predictor: Predictor, folder: Path) -> None:
+def _print_shares(done: Summary, folder: Path) -> None:
     from hrfamily_deploy.imaging import drawing
 
     for index in done.pixels.argsort()[::-1]:
         if done.pixels[index]:
             share = drawing.per_cent(done.pixels[index] / done.pixels.sum())
-            print(f"{predictor.bundle.class_names[index]:<20} {share:>7}")
+            print(f"{done.names[index]:<20} {share:>7}")
     print(f"results are in {folder}")
 
 

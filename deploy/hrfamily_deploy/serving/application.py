@@ -17,6 +17,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
+from hrfamily_deploy.imaging.confidence import MEASURES
 from hrfamily_deploy.serving import body
 from hrfamily_deploy.serving import limits as bounds
 from hrfamily_deploy.serving.documentation import DESCRIPTION, SEGMENT, TAGS
@@ -41,6 +42,7 @@ _PAGE_POLICY = "; ".join(
         "frame-ancestors 'none'",
     ]
 )
+_UNSURE = "pixels of less maximum probability than this, or of more entropy, are unsure: 255 in label maps"
 _REASONS = {404: "no_such_address", 405: "wrong_method"}
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -109,11 +111,14 @@ def _check_key(request: Request, bearer: Bearer, header: Header) -> None:
 
 _open = APIRouter()
 _guarded = APIRouter(dependencies=[Depends(_check_key)])
+Threshold = Annotated[Optional[float], Query(ge=0, le=1, allow_inf_nan=False, description=_UNSURE)]
 TheService = Annotated[Service, Depends(_service)]
 if TYPE_CHECKING:
     OutputName = str
+    MeasureName = str
 else:
     OutputName = Literal[tuple(OUTPUTS)]  # FastAPI checks it, and documents the names
+    MeasureName = Literal[MEASURES]
 
 
 @_open.get("/", include_in_schema=False)
@@ -153,15 +158,18 @@ async def segment(
     name: str,
     output: Annotated[OutputName, Query(description="what to answer with")] = "labels",
     opacity: Annotated[float, Query(ge=0, le=1, allow_inf_nan=False, description="of an overlay's colours")] = 0.4,
+    measure: Annotated[MeasureName, Query(description="of confidence")] = MEASURES[0],
+    unsure: Threshold = None,
 ) -> Response:
-    """Segment an image: its label map, its classes drawn over it, or their shares."""
+    """Segment an image: its label map, its classes drawn over it, their shares, or how sure the network is."""
     model = service.model(name)
     request.state.note.model = name
     with service.upload(model):
         data = await body.read(request, service.limits)
         await asyncio.get_running_loop().run_in_executor(None, bounds.check, data, service.limits)
     media_type = OUTPUTS[output].media_type(request.headers.get("accept", ""))
-    response = await service.segment(model, SegmentRequest(data, output, opacity, media_type), _gone(request))
+    asked = SegmentRequest(data, output, opacity, media_type, measure, unsure)
+    response = await service.segment(model, asked, _gone(request))
     timing = ", ".join(f"{stage};dur={value:.2f}" for stage, value in response.milliseconds.items())
     headers = {"Server-Timing": timing, "Cache-Control": "no-store"}
     return Response(response.content, media_type=response.media_type, headers=headers)
@@ -186,6 +194,7 @@ def _described(model: Description, limits: Limits) -> dict[str, Any]:
         "precision": model.precision,
         "device": model.device,
         "batch": model.batch,
+        "confidence": model.has_confidence,
         "limits": {
             "body_bytes": limits.body,
             "body_seconds": limits.body_seconds,

@@ -15,6 +15,8 @@ Segments images: each pixel gets the number of its class. JPEG, PNG, WebP, BMP a
 curl --data-binary @street.jpg -H 'Content-Type: image/jpeg' -o labels.png 'http://127.0.0.1:8000/v1/models/NAME/segment'
 curl -F image=@street.jpg -o overlay.jpg 'http://127.0.0.1:8000/v1/models/NAME/segment?output=overlay&opacity=0.5'
 curl -F image=@street.jpg 'http://127.0.0.1:8000/v1/models/NAME/segment?output=json'
+curl -F image=@street.jpg -o labels.png 'http://127.0.0.1:8000/v1/models/NAME/segment?unsure=0.6'
+curl -F image=@street.jpg -o entropy.png 'http://127.0.0.1:8000/v1/models/NAME/segment?output=confidence&measure=entropy'
 curl http://127.0.0.1:8000/v1/models
 curl -H 'Authorization: Bearer KEY' http://127.0.0.1:8000/metrics        # where the server has a key
 ```

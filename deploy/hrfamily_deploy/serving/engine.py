@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from hrfamily_deploy.imaging.confidence import MEASURES
+
 
 @dataclass(frozen=True)
 class Description:
@@ -17,6 +19,7 @@ class Description:
         input_shape: (N, C, H, W) of the graph, -1 where open.
         backend, precision, device: how it is run.
         batch: images that are run at a time, at most.
+        has_confidence: whether it can say how sure it is.
     """
 
     name: str
@@ -27,6 +30,7 @@ class Description:
     precision: str
     device: str
     batch: int
+    has_confidence: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,16 @@ class SegmentRequest:
         output: the name of one of `serving.outputs`.
         opacity: of an overlay's colours, 0..1.
         media_type: of the answer: one of the output's.
+        measure: of confidence: one of `imaging.confidence.MEASURES`.
+        unsure: its threshold, 0..1, on whose wrong side pixels are unsure; None for none.
     """
 
     data: bytes
     output: str = "labels"
     opacity: float = 0.4
     media_type: str = "image/png"
+    measure: str = MEASURES[0]
+    unsure: float | None = None
 
 
 @dataclass(frozen=True)

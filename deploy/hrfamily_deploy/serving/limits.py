@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from hrfamily_deploy.imaging import tiff_header
 from hrfamily_deploy.serving.refusals import Refusal
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
@@ -46,6 +47,9 @@ def check(data: bytes, limits: Limits) -> None:
 
 
 def _size(data: bytes, limits: Limits) -> tuple[int, int]:
+    header = tiff_header.read(io.BytesIO(data))  # Pillow knows no TIFF of several bands
+    if header is not None:
+        return header.width, header.height
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             return image.size

@@ -13,7 +13,8 @@ import numpy as np
 
 from hrfamily_deploy.errors import UserError
 from hrfamily_deploy.image_processor import ImageProcessor
-from hrfamily_deploy.imaging import image_files
+from hrfamily_deploy.imaging import bands, image_files
+from hrfamily_deploy.imaging.confidence import marked
 from hrfamily_deploy.imaging.preprocess import Prepared
 from hrfamily_deploy.serving.engine import Description, SegmentRequest, SegmentResponse
 from hrfamily_deploy.serving.outputs import OUTPUTS, Segmented
@@ -66,6 +67,7 @@ class Network:
             precision=plan.precision,
             device=plan.device,
             batch=plan.batch,
+            has_confidence=bundle.output != "labels",
         )
 
     @property
@@ -88,12 +90,15 @@ class Network:
         """Decode the image and prepare it for the network.
 
         Raises:
-            UserError: what is wrong with the image. The message names no file.
+            UserError: what is wrong with the image, or the network does not say how sure it is. The message names no
+                file.
         """
         watch = Stopwatch()
         bundle = self._processor.bundle
+        if _needs_confidence(request):
+            self._processor.check_output(request.measure)
         try:
-            image = image_files.decode(request.data, bundle.channels)
+            image = image_files.decode(request.data, bundle.channels, bundle.image_dtype)
             watch.lap("decode")
             prepared = self._processor.prepare(image)
         except UserError as error:
@@ -101,7 +106,8 @@ class Network:
         except (cv2.error, ValueError, MemoryError):
             raise UserError("this image cannot be prepared for the network") from None
         watch.lap("prepare")
-        return DecodedImage(prepared, image if OUTPUTS[request.output].needs_image else None, watch.milliseconds)
+        shown = bands.visible(image) if OUTPUTS[request.output].needs_image else None
+        return DecodedImage(prepared, shown, watch.milliseconds)
 
     def most(self, shape: tuple[int, ...]) -> int:
         """How many images of that shape a batch may hold."""
@@ -124,12 +130,20 @@ class Network:
     def respond(self, request: SegmentRequest, decoded: DecodedImage, result: np.ndarray) -> SegmentResponse:
         """The label map at the image's size, in the form asked for."""
         watch = Stopwatch(decoded.milliseconds)
-        label = self._processor.answer(result, decoded.prepared)
+        label, values = self._processor.answer(result, decoded.prepared), None
+        if _needs_confidence(request):
+            values = self._processor.answer(result, decoded.prepared, request.measure)
+            if request.unsure is not None:
+                label = marked(label, values, request.measure, request.unsure, len(self.description.class_names))
         watch.lap("answer")
-        segmented = Segmented(label, decoded.image, self.description, request, watch.milliseconds)
+        segmented = Segmented(label, decoded.image, self.description, request, watch.milliseconds, values)
         content = OUTPUTS[request.output].encode(segmented)
         watch.lap("encode")
         return SegmentResponse(content, request.media_type, watch.milliseconds)
+
+
+def _needs_confidence(request: SegmentRequest) -> bool:
+    return request.unsure is not None or OUTPUTS[request.output].needs_confidence
 
 
 class Stopwatch:

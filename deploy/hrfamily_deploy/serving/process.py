@@ -163,7 +163,8 @@ def _answered(pipe: Connection, work: Callable[[], Any]) -> Any:
 
 def _warm(predictor: Predictor, sizes: Sequence[Size] | None) -> Predictor:
     for height, width in [warm_up_size(predictor.bundle)] if sizes is None else sizes:
-        predictor.predict(np.zeros((height, width, predictor.bundle.channels), np.uint8))  # alone, and as a batch
+        blank = np.zeros((height, width, predictor.bundle.channels), np.uint8)
+        predictor.predict(predictor.bundle.as_image(blank))  # alone, and as a batch
         predictor.warm_up(height, width)
     return predictor
 

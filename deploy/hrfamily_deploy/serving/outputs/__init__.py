@@ -9,5 +9,6 @@ from hrfamily_deploy.serving.outputs.base import OUTPUTS, Decoded, Output, Segme
 from hrfamily_deploy.serving.outputs import labels  # noqa: F401
 from hrfamily_deploy.serving.outputs import overlay  # noqa: F401
 from hrfamily_deploy.serving.outputs import summary  # noqa: F401
+from hrfamily_deploy.serving.outputs import confidence  # noqa: F401
 
 __all__ = ["OUTPUTS", "Decoded", "Output", "Segmented", "register"]

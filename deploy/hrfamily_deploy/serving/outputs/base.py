@@ -14,6 +14,7 @@ from typing import Any, Union
 import numpy as np
 from PIL import Image
 
+from hrfamily_deploy.imaging.confidence import Classes
 from hrfamily_deploy.serving.engine import Description, SegmentRequest
 
 Schema = Mapping[str, Any]  # JSON schema, as OpenAPI has it
@@ -26,8 +27,9 @@ class Segmented:
     """A segmented image, of which an output is made.
 
     Attributes:
-        label: (H, W) class numbers, uint8 or uint16.
+        label: (H, W) class numbers, uint8 or uint16, unsure pixels among them if the request asks for that.
         image: (H, W, 3) RGB or (H, W) grey uint8, which may be drawn into; None unless the output needs it.
+        confidence: (H, W) float32 of the request's measure; None unless the output or the request needs it.
         milliseconds: what each stage took so far.
     """
 
@@ -36,6 +38,12 @@ class Segmented:
     model: Description
     request: SegmentRequest
     milliseconds: Mapping[str, float]
+    confidence: np.ndarray | None = None
+
+    @property
+    def classes(self) -> Classes:
+        """What the label map's numbers stand for."""
+        return Classes.of(self.model.class_names, self.model.class_colors, self.request.unsure)
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class Output:
         decode: makes of that content what the client returns.
         lossless: the media type that has the exact values; the usual one if empty.
         needs_image: whether `encode` needs the request's image.
+        needs_confidence: whether it needs the network's confidence.
         schema: of the content, in the documentation.
     """
 
@@ -60,6 +69,7 @@ class Output:
     decode: Callable[[bytes], Decoded]
     lossless: str = ""
     needs_image: bool = False
+    needs_confidence: bool = False
     schema: Schema = field(default_factory=lambda: BINARY)
 
     def media_type(self, accept: str) -> str:

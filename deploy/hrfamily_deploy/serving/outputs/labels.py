@@ -16,8 +16,8 @@ _COMPRESSION = 1  # label maps are small at any level, and the higher ones take 
 
 def encode(segmented: Segmented) -> bytes:
     """PNG of class numbers: indexed, with the classes' colours, or 16 bits of grey where there are too many."""
-    colors = segmented.model.class_colors
-    if len(colors) > _MOST_INDEXED:
+    colors = segmented.classes.palette()
+    if segmented.label.dtype != np.uint8 or len(colors) > _MOST_INDEXED:
         grey = segmented.label.astype(np.uint16)
         return cv2.imencode(".png", grey, (cv2.IMWRITE_PNG_COMPRESSION, _COMPRESSION))[1].tobytes()
     image = Image.fromarray(segmented.label)
@@ -33,7 +33,7 @@ register(
     Output(
         name="labels",
         description="PNG of class numbers, with the classes' colours as its palette, or 16 bits of grey above 256 "
-        "classes",
+        "classes; unsure pixels are 255, or 65535 in 16 bits",
         media_types={"image/png": ".png"},
         encode=encode,
         decode=pixels,

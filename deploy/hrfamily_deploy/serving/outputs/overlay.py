@@ -15,8 +15,8 @@ def encode(segmented: Segmented) -> bytes:
     """JPEG or PNG, as the request says. The colours are drawn into the request's image."""
     if segmented.image is None:
         raise ValueError("an overlay needs the image")
-    request = segmented.request
-    drawn = drawing.overlay(segmented.image, segmented.label, segmented.model.class_colors, request.opacity)
+    request, classes = segmented.request, segmented.classes
+    drawn = drawing.overlay(segmented.image, classes.numbered(segmented.label), classes.shown.colors, request.opacity)
     drawn = cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)
     if request.media_type == "image/png":
         return cv2.imencode(".png", drawn, (cv2.IMWRITE_PNG_COMPRESSION, _COMPRESSION))[1].tobytes()

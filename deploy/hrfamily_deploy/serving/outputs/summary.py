@@ -20,7 +20,7 @@ _SCHEMA: Schema = {
         "classes": {
             "type": "array",
             "items": {"type": "object"},
-            "description": "id, name, color and share of each",
+            "description": "id, name, color and share of each; where unsure pixels are asked for, they are the last",
         },
         "runs": {
             "type": "array",
@@ -35,11 +35,14 @@ _SCHEMA: Schema = {
 def encode(segmented: Segmented) -> bytes:
     """JSON. The times in it are those of the stages before this one."""
     model, label = segmented.model, segmented.label
-    shares = drawing.shares(label, len(model.class_names))
+    shown = segmented.classes.shown
+    shares = drawing.shares(segmented.classes.numbered(label), len(shown.names))
     classes = [
         {"id": index, "name": name, "color": list(color), "share": round(float(share), 6)}
-        for index, (name, color, share) in enumerate(zip(model.class_names, model.class_colors, shares))
+        for index, (name, color, share) in enumerate(zip(shown.names, shown.colors, shares))
     ]
+    if segmented.classes.unsure is not None:
+        classes[-1]["id"] = segmented.classes.unsure
     head = {"model": model.name, "height": label.shape[0], "width": label.shape[1], "classes": classes}
     tail = {"milliseconds": {stage: round(value, 3) for stage, value in segmented.milliseconds.items()}}
     runs = ",".join(_runs(label.ravel()))
