@@ -92,7 +92,8 @@ def create_model(
         published = resolve(entry.backbone, entry.variant, pretrained, entry.model)
         padding = published.padding if padding is None else padding
         align_corners = published.align_corners if align_corners is None else align_corners
-        if num_classes is None and published in _whole_networks(entry):
+        same = [replace(weights, source=published.source) for weights in _whole_networks(entry)]  # wherever the file lies
+        if num_classes is None and published in same:
             num_classes = published.data.num_classes if published.data else None
     given = {
         "num_classes": num_classes,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from paddle_hrfamily.errors import UserError
@@ -55,7 +55,8 @@ def resolve(backbone: str, variant: str, pretrained: str, model: str = "") -> Pu
         UserError: no weights of that name are published.
     """
     if not is_short_name(pretrained):
-        return about(pretrained) or Published(pretrained, None)
+        known = about(pretrained)
+        return Published(pretrained, None) if known is None else replace(known, source=pretrained)  # a copy of it is here
     return _pick(pretrained, _offered(backbone, variant, model), f"{backbone} {variant}")
 
 
