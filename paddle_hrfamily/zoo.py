@@ -92,7 +92,7 @@ def create_model(
         published = resolve(entry.backbone, entry.variant, pretrained, entry.model)
         padding = published.padding if padding is None else padding
         align_corners = published.align_corners if align_corners is None else align_corners
-        same = [replace(weights, source=published.source) for weights in _whole_networks(entry)]  # wherever the file lies
+        same = [replace(weights, source=published.source) for weights in _whole_networks(entry)]  # wherever it lies
         if num_classes is None and published in same:
             num_classes = published.data.num_classes if published.data else None
     given = {

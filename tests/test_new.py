@@ -119,6 +119,8 @@ def test_folds_are_configs_of_their_own() -> None:
     own_data.labelme(Path("my_data"))
     assert new("--folds", 3, "--pretrained", "none", "--group-by", r"photo \d") == 2  # two groups alone
     assert new("--folds", 3, "--pretrained", "none") == 0
+    recipes = {Path(f"my_data_fold{number}.yml").read_text(encoding="utf-8").partition("\n")[2] for number in range(3)}
+    assert len({re.sub(r"fold\d", "", recipe) for recipe in recipes}) == 1, "folds are one recipe"
     validated: list[str] = []
     for number in range(3):
         config = yaml.safe_load(Path(f"my_data_fold{number}.yml").read_text(encoding="utf-8"))
@@ -215,3 +217,18 @@ def test_readme_goes_from_a_folder_to_answers() -> None:
     described = yaml.safe_load(Path("exported/deploy.yaml").read_text(encoding="utf-8"))
     assert all(name in str(described) for name in NAMES)
     assert len(list(Path("answers").rglob("*.png"))) >= len(PAIRS)
+
+
+@pytest.mark.parametrize("layout", ["VOC", "COCO"])
+def test_two_commands_no_edit_and_a_log_that_can_be_read(layout: str) -> None:
+    """The README's labelme walk goes on to answers; these two stop at the trained network, which knows its classes."""
+    write, names_classes, _ = LAYOUTS[layout]
+    write(Path("my_data"))
+    if not names_classes:
+        Path("my_data/classes.txt").write_text("\n".join(NAMES), encoding="utf-8")
+    for command in ("new my_data --pretrained none", "train --config my_data.yml --do_eval --iters 20 --device cpu"):
+        done = tiny.run(*command.split())
+        assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-2000:]
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    assert len(lines) <= 30, "\n".join(lines)
+    assert class_table(config_file.load("output/best_model/config.yml").dic).names == NAMES

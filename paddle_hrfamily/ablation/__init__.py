@@ -1,1 +1,1 @@
-"""Comparisons over several seeds: what to run, running it so that it can be stopped at any moment, and the table."""
+"""Comparisons over several seeds or folds: what to run, running it so that it can be stopped at any time, the table."""

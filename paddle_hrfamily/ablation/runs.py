@@ -22,16 +22,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import paddle
 import yaml
 from paddleseg.cvlibs import Config
 
 from paddle_hrfamily.checkpointing import snapshot
 from paddle_hrfamily.complexity import trainable_parameters
+from paddle_hrfamily.data.classes import class_table
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.files import write_json, write_text
 from paddle_hrfamily.integration import config_file
 from paddle_hrfamily.integration.model_loading import leave_pretrained
+from paddle_hrfamily.training import class_balance
 from paddle_hrfamily.visualization.curves import TRAINING_LOSS, read_curve
 
 RESULT, SCORES, LOG, CONFIG = "result.json", "scores.json", "log.txt", "config.yml"
@@ -89,7 +92,7 @@ def check_same(folder: Path, config: dict[str, Any]) -> None:
     file = folder / CONFIG
     if not file.exists():
         return
-    before, now = _leaves(yaml.safe_load(file.read_text(encoding="utf-8"))), _leaves(_plain(config))
+    before, now = _leaves(yaml.safe_load(file.read_text(encoding="utf-8"))), _leaves(config_file.plain(config))
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if changed:
         shown = ", ".join(f"{key} was {before.get(key)!r} and is {now.get(key)!r}" for key in changed[:3])
@@ -106,6 +109,8 @@ def parameters(config: Config) -> int:
     leave_pretrained(config.dic["model"])
     builder = config_file.builder(config)
     try:
+        # Weights by the labels, which are not counted here: those of classes that are as frequent as each other.
+        class_balance.resolve_weights(config.dic, lambda: np.ones((1, len(class_table(config.dic)))))
         with contextlib.redirect_stdout(io.StringIO()), paddle.LazyGuard():
             _ = builder.loss, builder.lr_scheduler
             return trainable_parameters(builder.model)
@@ -130,8 +135,7 @@ def run(row: Path, config: Config, seed: int, children: Children) -> dict[str, A
     """
     file, folder = row / CONFIG, row / f"seed_{seed}"
     if not file.exists():
-        text = yaml.safe_dump(_plain(config.dic), sort_keys=False)
-        write_text(file, text)
+        write_text(file, yaml.safe_dump(config_file.resolved(config), sort_keys=False))
     folder.mkdir(exist_ok=True)
     plugins = [argument for plugin in children.plugins for argument in ("--plugin", plugin)]
     common = ("--config", file, "--device", children.device, "--num_workers", children.num_workers, *plugins)
@@ -146,7 +150,8 @@ def run(row: Path, config: Config, seed: int, children: Children) -> dict[str, A
         "seed": seed,
         "iterations": config.iters,
         "loss": _final_loss(folder, config.iters),
-        **{key: scores[key] for key in ("miou", "pixel_accuracy", "images", "versions")},
+        **{key: scores[key] for key in ("miou", "pixel_accuracy", "mean_accuracy", "images", "versions")},
+        "class_iou": {entry["name"]: entry["iou"] if entry["share"] else None for entry in scores["classes"]},
     }
     write_json(folder / RESULT, content)
     return content
@@ -190,11 +195,6 @@ def terminated_like_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    """The config of lists and mappings alone, as YAML gives it back: options may have put tuples in."""
-    return json.loads(json.dumps(config))
 
 
 def _leaves(node: Any, where: str = "") -> dict[str, Any]:

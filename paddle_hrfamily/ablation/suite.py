@@ -29,8 +29,9 @@ import yaml
 from paddleseg.cvlibs import Config
 from paddleseg.cvlibs.config import merge_config_dicts
 
+from paddle_hrfamily.data.classes import class_table
 from paddle_hrfamily.errors import UserError, nearest
-from paddle_hrfamily.integration import config_file
+from paddle_hrfamily.integration import config_file, config_sources
 
 ROOM = "ablations"  # of the folder of configs
 _SUITE_KEYS = ("source", "published_on", "config", "rows")
@@ -68,12 +69,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite file: its stem, what it says about itself, and its rows in order."""
+    """A suite file: its stem, what it says about itself, and its rows in order.
+
+    The rows of a suite of `folds` are one recipe on parts of one data set, which it makes sense to average.
+    """
 
     name: str
     source: str
     published_on: str
     rows: tuple[Row, ...]
+    folds: bool = False
 
     def select(self, names: list[str] | None) -> tuple[Row, ...]:
         """The rows of these names, in the suite's order; all without names.
@@ -113,11 +118,32 @@ def read_suite(path: str | Path, config: str | None = None) -> Suite:
     return Suite(file.stem, content.get("source", ""), content.get("published_on", ""), rows)
 
 
+def suite_of_folds(files: list[str]) -> Suite:
+    """A row for each of these configs, called like its file: the folds that `hrfamily new --folds` writes.
+
+    Raises:
+        UserError: there are less than two, two have one name, one does not exist, or their classes differ.
+    """
+    stems = [Path(file).stem for file in files]
+    if len(set(stems)) < max(2, len(stems)):
+        raise UserError(f"--folds {' '.join(files)}: give two configs or more, each with a name of its own")
+    tables = [class_table(config_file.load(file).dic) for file in files]
+    for file, table in zip(files, tables):
+        if table.names != tables[0].names:
+            raise UserError(
+                f"--folds {file}: its classes are others than those of {files[0]}; folds are of one data set"
+            )
+    common = {re.sub(r"[_-]?(fold)?[_-]?\d+$", "", stem) for stem in stems}
+    name = common.pop() if len(common) == 1 else ""
+    rows = tuple(Row(stem, file, {}) for stem, file in zip(stems, files))
+    return Suite(name or "folds", f"{len(files)} folds", "", rows, folds=True)
+
+
 def _find(path: str | Path) -> Path:
     given = Path(path)
     if given.is_file():
         return given
-    packaged = {file.stem: file for folder in config_file.CONFIG_FOLDERS for file in (folder / ROOM).glob("*.yml")}
+    packaged = {file.stem: file for folder in config_sources.CONFIG_FOLDERS for file in (folder / ROOM).glob("*.yml")}
     if given.stem not in packaged or len(given.parts) > 1:
         raise UserError(f"{path} does not exist; this package's suites are {', '.join(sorted(packaged))}")
     return packaged[given.stem]

@@ -1,4 +1,7 @@
-"""The result of a comparison: one line a row, mean ± spread over its seeds, as Markdown and as JSON."""
+"""The result of a comparison: one line a row, mean ± spread over its seeds, as Markdown and as JSON.
+
+Of folds, a second table has mean ± spread over them, one line a measure.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,13 @@ from paddle_hrfamily.ablation.suite import Suite
 from paddle_hrfamily.files import write_json, write_text
 
 MARKDOWN, JSON = "table.md", "table.json"
+# Measures over folds: a result's key -> what it is called, factor, digits. The IoU of each class comes behind.
+_OF_FOLDS = {
+    "miou": ("mIoU, %", 100, 2),
+    "pixel_accuracy": ("pixel accuracy, %", 100, 2),
+    "mean_accuracy": ("mean accuracy, %", 100, 2),
+    "loss": ("final loss", 1, 4),
+}
 
 
 @dataclass
@@ -36,12 +46,31 @@ def spread(values: list[float]) -> dict[str, float] | None:
     return {"mean": statistics.fmean(values), "deviation": statistics.stdev(values) if len(values) > 1 else 0.0}
 
 
+def over_folds(lines: list[Line]) -> dict[str, dict[str, float]]:
+    """Mean, sample standard deviation and number of folds of each measure; a fold's is the mean over its seeds.
+
+    A class that no label of a fold has counts in the others alone.
+    """
+    values: dict[str, list[float]] = {}
+    for line in lines:
+        of_fold: dict[str, list[float]] = {}
+        for result in line.results:
+            measures = {key: result[key] for key in _OF_FOLDS}
+            measures.update({f"IoU {name}, %": iou for name, iou in result["class_iou"].items() if iou is not None})
+            for key, value in measures.items():
+                of_fold.setdefault(key, []).append(value)
+        for key, found in of_fold.items():
+            values.setdefault(key, []).append(statistics.fmean(found))
+    return {key: {**(spread(found) or {}), "folds": len(found)} for key, found in values.items()}
+
+
 def write(folder: Path, suite: Suite, lines: list[Line]) -> str:
     """Write table.md and table.json into `folder`. Returns the Markdown."""
     text = markdown(suite, lines)
     write_text(folder / MARKDOWN, text)
     content = {"suite": suite.name, "source": suite.source, "published_on": suite.published_on}
-    write_json(folder / JSON, {**content, "rows": [line.summary() for line in lines]})
+    folds = {"folds": over_folds(lines)} if suite.folds else {}
+    write_json(folder / JSON, {**content, "rows": [line.summary() for line in lines], **folds})
     return text
 
 
@@ -58,10 +87,24 @@ def markdown(suite: Suite, lines: list[Line]) -> str:
     blocks = [
         f"# {suite.name}" + (f": {suite.source}" if suite.source else ""),
         "\n".join(f"| {' | '.join(row)} |" for row in rows),
+        *_folds_table(suite, lines),
         _legend(suite, lines, published),
         *(["Without all of their results:\n\n" + "\n".join(problems)] if problems else []),
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def _folds_table(suite: Suite, lines: list[Line]) -> list[str]:
+    """The table over folds, once one of them has a result."""
+    measures = over_folds(lines) if suite.folds else {}
+    if not measures:
+        return []
+    rows = [["measure", "mean ± standard deviation over folds", "folds"], ["---", "---:", "---:"]]
+    for key, found in measures.items():
+        name, factor, digits = _OF_FOLDS.get(key, (key, 100, 2))
+        mean, deviation = (f"{factor * found[part]:.{digits}f}" for part in ("mean", "deviation"))
+        rows.append([name, f"{mean} ± {deviation}" if found["folds"] > 1 else mean, str(found["folds"])])
+    return ["\n".join(f"| {' | '.join(row)} |" for row in rows)]
 
 
 def _measures(line: Line) -> list[str]:

@@ -369,6 +369,8 @@ class Run:
     def _publish(self, key: str, source: Path, files: tuple[str, ...]) -> None:
         names = (*files, STATE_FILE) if key == BEST else (EMA_PARAMETERS,)
         held = (CONFIG,) if (source / CONFIG).is_file() else ()
+        if not held:
+            (self.save_dir / key / CONFIG).unlink(missing_ok=True)
         snapshot.publish(source, self.save_dir / key, (*held, *names))
 
     def _info(self, message: str) -> None:

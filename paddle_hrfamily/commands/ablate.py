@@ -3,10 +3,12 @@
     hrfamily ablate ddrnet_context --dry-run
     hrfamily ablate ddrnet_context --seeds 0 1 2 --iters 300
     hrfamily ablate my_suite.yml --config hrnet_w18_small_v2_camvid.yml --rows baseline wider --save_dir output/ablate
+    hrfamily ablate --folds my_data_fold*.yml
 
 A suite names rows, each a config with a few changes; configs/ablations/ has the papers' own ablations. A row is trained
 and evaluated by `hrfamily train` and `hrfamily val`; say the same again after a kill: finished runs are not repeated,
 the one that was killed goes on from its checkpoint. The table is SAVE_DIR/SUITE/table.md, and table.json beside it.
+With --folds, the rows are the configs that `hrfamily new --folds` wrote, and a second table has the means over them.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("suite", help="YAML file with rows: a path, or the name of one in configs/ablations")
+    parser.add_argument("suite", nargs="?", help="YAML file with rows: a path, or the name of one in configs/ablations")
+    parser.add_argument(
+        "--folds", nargs="+", metavar="FILE", help="configs of one data set's folds, in a suite's place"
+    )
     group = parser.add_argument_group("config of every row")
     group.add_argument("--config", help="what rows start from, instead of the suite's config")
     flags.add_changes(group)
@@ -38,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--learning_rate", type=float, help="initial learning rate, instead of the config's")
     add = parser.add_argument_group("what is run").add_argument
     add("--rows", nargs="+", metavar="NAME", help="run these alone")
-    add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
+    add("--seeds", nargs="+", type=int, help="default: 0 1 2; of folds 0")
     add("--dry-run", "--dry_run", action="store_true", help="print what would be run, run nothing")
     add = parser.add_argument_group("output").add_argument
     add("--save_dir", type=Path, default=Path("output/ablate"), help="default: %(default)s")
@@ -50,9 +55,9 @@ def run(args: argparse.Namespace) -> int:
     """Look at all rows, run what is not done yet, write the table. Returns 1 if a row lacks a result, else 0."""
     flags.register(args)
     from paddle_hrfamily.ablation import runs
-    from paddle_hrfamily.ablation.suite import read_suite
 
-    suite = read_suite(args.suite, args.config)
+    suite = _suite(args)
+    args.seeds = args.seeds or ([0] if suite.folds else [0, 1, 2])
     folder = args.save_dir / suite.name
     if args.dry_run:
         plan = _plan(suite, folder, args)
@@ -64,6 +69,18 @@ def run(args: argparse.Namespace) -> int:
             children = runs.Children(args.device, args.num_workers, args.save_interval, tuple(args.plugin), lock)
             _carry_out(suite, plan, args.seeds, folder, children)
     return int(any(line.problem for line, _ in plan))
+
+
+def _suite(args: argparse.Namespace) -> Suite:
+    from paddle_hrfamily.ablation.suite import read_suite, suite_of_folds
+
+    if (args.suite is None) == (args.folds is None):
+        raise UserError("give a suite, or the configs of folds: hrfamily ablate --folds my_data_fold*.yml")
+    if args.folds is None:
+        return read_suite(args.suite, args.config)
+    if args.config is not None:
+        raise UserError(f"--config {args.config}: folds are configs themselves; leave it out")
+    return suite_of_folds(args.folds)
 
 
 def _plan(suite: Suite, folder: Path, args: argparse.Namespace) -> Plan:
@@ -82,13 +99,14 @@ def _plan(suite: Suite, folder: Path, args: argparse.Namespace) -> Plan:
 def _planned(row: Row, folder: Path, args: argparse.Namespace) -> tuple[Line, Config | None]:
     from paddle_hrfamily.ablation import runs
     from paddle_hrfamily.ablation.table import Line
+    from paddle_hrfamily.integration import config_file
 
     line = Line(row.name, row.published)
     try:
         config = row.resolved(
             learning_rate=args.learning_rate, batch_size=args.batch_size, iters=args.iters, opts=args.opts
         )
-        runs.check_same(folder / row.name, config.dic)
+        runs.check_same(folder / row.name, config_file.resolved(config))
         line.parameters = runs.parameters(config)
     except (UserError, runs.Failed) as error:
         line.problem = str(error)

@@ -1,7 +1,7 @@
 """Draw where an SPGNet looks for a class: its guided attention, over images.
 
-    hrfamily explain --config spgnet_r18_camvid.yml --model_path output/best_model --image_path street.png
-    hrfamily explain --config … --model_path … --image_path folder/ --classes car person --save_dir attention
+    hrfamily explain --model_path output/best_model --image_path street.png
+    hrfamily explain --model_path … --image_path folder/ --classes car person --save_dir attention
 
 Red is where the attention is greatest in the image, blue where it is least. A folder for each image has a file for
 each class; beside it, all of them in one.
@@ -42,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
     from paddle_hrfamily.inference.options import InferenceOptions
     from paddle_hrfamily.integration import config_file, model_loading
 
-    config = config_file.load(args.config, opts=args.opts)
+    config = flags.read_config(args)
     classes = attention.class_numbers(args.classes, class_table(config.dic).names)
-    weights = model_loading.weights_file(args.model_path)
+    weights = model_loading.weights_file(args.model_path, config)
     if weights is None:
         raise UserError("--model_path is missing: there is nothing to see in random weights")
     if args.image_path is None:

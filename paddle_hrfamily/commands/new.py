@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paddle_hrfamily.errors import UserError
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from paddle_hrfamily.data.importing.preparing import Record
     from paddle_hrfamily.data.importing.source import Answers, Source
     from paddle_hrfamily.data.importing.splitting import Split
+    from paddle_hrfamily.integration.own_config import Plan
+
+    Recipe = tuple[Plan, dict[str, Any]]
 
 _SHEET = "contact_sheet.png"
 _SHOWN = 12
@@ -82,8 +85,10 @@ def run(args: argparse.Namespace) -> None:
         parts = splitting.folds(labelled, args.folds, args.seed, args.group_by)
     else:
         parts = [splitting.split(labelled, args.val_share, args.seed, args.group_by)]
+    # Folds are the same recipe, whoever validates: it is chosen once, for all of the images.
+    recipe = _recipe(args, source, labelled if args.folds else parts[0].train)
     for number, (target, part) in enumerate(zip(targets, parts)):
-        _write(args, source, part, target, prepared / f"fold{number}" if args.folds else prepared)
+        _write(args, source, part, recipe, target, prepared / f"fold{number}" if args.folds else prepared)
     print(f"look at {shown} before training; then: hrfamily train --config {targets[0]} --do_eval")
 
 
@@ -165,12 +170,28 @@ def _contact_sheet(source: Source, records: Sequence[Record], path: Path) -> Pat
         with Image.open(str(record.label)) as label:
             pixels = np.asarray(label)
         drawn = relabel[pixels] if source.relabel and "_prepared" not in str(record.label) else pixels
-        cells.append((Path(record.image).name, image_files.decode(record.image), drawn))
+        cells.append((Path(record.image).name, image_files.visible(Path(record.image)), drawn))
     image_files.write(path, contact_sheet.sheet(cells, table))
     return path
 
 
-def _write(args: argparse.Namespace, source: Source, part: Split, target: Path, folder: Path) -> None:
+def _recipe(args: argparse.Namespace, source: Source, train: Sequence[Record]) -> Recipe:
+    from paddle_hrfamily.integration import own_config
+
+    chosen = own_config.plan(
+        args.model,
+        train,
+        len(source.names),
+        own_config.Machine.read(),
+        crop=tuple(args.crop) if args.crop else None,
+        batch=args.batch_size,
+        iters=args.iters,
+        pretrained=args.pretrained,
+    )
+    return chosen, own_config.normalization([Path(record.image) for record in train])
+
+
+def _write(args: argparse.Namespace, source: Source, part: Split, recipe: Recipe, target: Path, folder: Path) -> None:
     from hrfamily_deploy.files import replacing
     from paddle_hrfamily.data.importing.source import colors_of
     from paddle_hrfamily.data.own_data import write_list
@@ -184,21 +205,16 @@ def _write(args: argparse.Namespace, source: Source, part: Split, target: Path, 
             with replacing(path) as draft:
                 draft.write_text(write_list(path, [(Path(r.image), Path(r.label)) for r in records]), encoding="utf-8")
             lists[mode] = str(path)
-    chosen = own_config.plan(
-        args.model,
-        part.train,
-        len(source.names),
-        own_config.Machine.read(),
-        crop=tuple(args.crop) if args.crop else None,
-        batch=args.batch_size,
-        iters=args.iters,
-        pretrained=args.pretrained,
-    )
+    chosen, normalize = recipe
     heading = [
         f"{args.folder}: {source.layout}; {len(part.train)} images train, {len(part.val)} validate.",
         "Made by `hrfamily new`; yours to change.",
     ]
-    content = own_config.config(chosen, lists, source.names, colors_of(source), dict(source.relabel or {}))
+    if normalize["type"] == "NormalizeBands":
+        bands = "1 band" if len(normalize["mean"]) == 1 else f"{len(normalize['mean'])} bands"
+        heading.append(f"{bands} of {normalize['dtype']}, read as they are stored.")
+        print(f"{target}: {heading[-1]}")
+    content = own_config.config(chosen, lists, source.names, colors_of(source), dict(source.relabel or {}), normalize)
     with replacing(target) as draft:
         draft.write_text(own_config.text(content, chosen, heading), encoding="utf-8")
     sizes = f"{len(part.train)} train, {len(part.val)} validate" + (f", {len(part.test)} test" if part.test else "")

@@ -1,7 +1,7 @@
 """Hold every form of an exported network, on every runtime that is here, against the trained network itself.
 
-    hrfamily verify --config … --model_path output/best_model --folder output/exported --images street.jpg
-    hrfamily verify --config … --model_path … --folder … --images data/test --limit 20 --json verified.json
+    hrfamily verify --model_path output/best_model --folder output/exported --images street.jpg
+    hrfamily verify --model_path … --folder … --images data/test --limit 20 --json verified.json
 
 A row is a format of the folder (pdmodel or json, and onnx after `hrfamily onnx`), a runtime and a precision: the
 share of pixels with the network's label, and how far logits are off. Where the folder ends in labels, a twin that ends
@@ -31,7 +31,7 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    flags.add_weights(flags.add_config(parser, required=True), required=True)
+    flags.add_weights(flags.add_config(parser), required=True)
     add = parser.add_argument_group("what is compared").add_argument
     add("--folder", required=True, type=Path, help="what `hrfamily export` wrote of these weights")
     add("--images", required=True, nargs="+", type=Path, help="images, folders of them, or text files of paths")
@@ -79,16 +79,20 @@ def _network(args: argparse.Namespace) -> tuple[object, Callable[[Path], np.ndar
     """The dynamic network, and a function from an image's file to its output (K, H, W)."""
     from paddleseg.utils import utils
 
-    from hrfamily_deploy.imaging import image_files
+    from paddle_hrfamily.data import reading
     from paddle_hrfamily.inference.options import InferenceOptions
     from paddle_hrfamily.inference.prediction import map_predictor
-    from paddle_hrfamily.integration import config_file, model_loading
+    from paddle_hrfamily.integration import config_file, held_config, model_loading
 
     utils.set_device("cpu" if args.device == "cpu" else "gpu")  # which falls back
-    config = config_file.load(args.config, opts=args.opts)
-    builder, model = model_loading.network(config, model_loading.weights_file(args.model_path))
+    config = flags.read_config(args)
+    exported = held_config.beside(args.folder)
+    if exported is not None:
+        held_config.check(config, f"--model_path {args.model_path}", exported, "export these weights again")
+    builder, model = model_loading.network(config, model_loading.weights_file(args.model_path, config))
     predict = map_predictor(model, builder, config_file.in_channels(config), InferenceOptions())
-    return model, lambda image: predict(image_files.decode(image))
+    read = reading.reader(builder.val_transforms)
+    return model, lambda image: predict(read(image))
 
 
 def _table(rows: Sequence[Row]) -> str:

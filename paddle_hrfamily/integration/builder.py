@@ -19,6 +19,7 @@ from paddleseg.utils.utils import CachedProperty
 
 from paddle_hrfamily.data.classes import class_table
 from paddle_hrfamily.data.label_checks import why_empty
+from paddle_hrfamily.data.reading import channels_of
 from paddle_hrfamily.errors import UserError, nearest
 from paddle_hrfamily.integration import backbone_features
 
@@ -63,12 +64,16 @@ class Builder(SegBuilder):
 
     @CachedProperty
     def train_dataset_class(self) -> type:
-        """The class of the training data, which tells PaddleSeg how many classes there are, and what is ignored."""
+        """The class of the training data, which tells PaddleSeg how many classes and channels there are."""
         section = self.config.train_dataset_cfg
         found = self.load_component_class(section["type"])
         if not getattr(found, "from_config", False):
             return found
-        numbers = {"NUM_CLASSES": section.get("num_classes"), "IGNORE_INDEX": section.get("ignore_index", 255)}
+        numbers = {
+            "NUM_CLASSES": section.get("num_classes"),
+            "IGNORE_INDEX": section.get("ignore_index", 255),
+            "IMG_CHANNELS": channels_of(section),
+        }
         return type(found.__name__, (found,), numbers)
 
     def build_component_impl(self, component_class: Callable, **arguments: object) -> object:

@@ -16,11 +16,12 @@ from paddle_hrfamily.integration import config_file, normalization
 from paddle_hrfamily.integration.builder import Builder
 from paddle_hrfamily.registry import BACKBONES
 from paddle_hrfamily.weights import load_weights, resolve
+from paddle_hrfamily.weights.fetching import parameters_in
 from paddle_hrfamily.weights.published import about, is_short_name, resolve_network
 
 
 def weights_file(source: str | None, config: Config | None = None) -> str | None:
-    """`--model_path` as given; a checkpoint folder stands for the parameters in it.
+    """`--model_path` as given; the folder of a checkpoint, or of a training, stands for the parameters in it.
 
     With the config, a short name stands for the address of weights that are published for its whole network.
 
@@ -29,12 +30,7 @@ def weights_file(source: str | None, config: Config | None = None) -> str | None
     """
     if source is not None and config is not None and is_short_name(source):
         return _published(source, config.dic["model"])
-    if source is None or not Path(source).is_dir():
-        return source
-    for name in ("model.pdparams", "ema_model.pdparams"):
-        if (Path(source) / name).is_file():
-            return str(Path(source) / name)
-    raise UserError(f"--model_path {source} is a folder without model.pdparams; name the file with the weights")
+    return str(parameters_in(Path(source))) if source is not None and Path(source).is_dir() else source
 
 
 def _published(name: str, model: dict[str, Any]) -> str:

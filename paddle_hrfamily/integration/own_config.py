@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import paddle
 import yaml
@@ -15,6 +16,7 @@ import yaml
 from paddle_hrfamily import zoo
 from paddle_hrfamily.complexity import complexity
 from paddle_hrfamily.data.importing.preparing import Record
+from paddle_hrfamily.data.reading import band_statistics, beyond_rgb
 from paddle_hrfamily.errors import UserError
 from paddle_hrfamily.registry import BACKBONES, Color, Entry
 from paddle_hrfamily.weights import resolve
@@ -27,7 +29,7 @@ _LARGEST_BATCH = {"cpu": 4, "gpu": 12}
 _EPOCHS, _FEWEST, _MOST = 120, 300, 80000
 _SHARE = 0.6  # of the free memory, that training may take
 _RARE = 0.1  # a class with less than this part of its even share of the pixels makes the data unbalanced
-_MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+_IMAGENET: dict[str, Any] = {"type": "Normalize", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 @dataclass(frozen=True)
@@ -196,12 +198,27 @@ def _weighted(train: Sequence[Record], classes: int) -> Choice:
     return Choice(False, f"the rarest class has {rarest:.0%} of an even share of the pixels")
 
 
+def normalization(images: Sequence[Path]) -> dict[str, Any]:
+    """The transform that normalises images: of 8-bit RGB by ImageNet's numbers, of others by their own.
+
+    Raises:
+        UserError: an image cannot be read, or they differ in bands or type.
+    """
+    if beyond_rgb(images) is None:
+        return _IMAGENET
+    return band_statistics(images).transform()
+
+
 def config(
-    chosen: Plan, lists: dict[str, str], classes: Sequence[str], colors: Sequence[Color], relabel: dict[int, int]
+    chosen: Plan,
+    lists: dict[str, str],
+    classes: Sequence[str],
+    colors: Sequence[Color],
+    relabel: dict[int, int],
+    normalize: dict[str, Any] = _IMAGENET,
 ) -> dict[str, object]:
-    """The config as a mapping; `lists` are the paths of train's and val's."""
+    """The config as a mapping; `lists` are the paths of train's and val's, `normalize` is `normalization`'s."""
     entry = network(chosen.model)
-    normalize = {"type": "Normalize", "mean": _MEAN, "std": _STD}
     crop = list(chosen.crop.value)  # type: ignore[call-overload]
     augment = [
         {"type": "ResizeStepScaling", "min_scale_factor": 0.5, "max_scale_factor": 2.0, "scale_step_size": 0.1},
@@ -210,6 +227,8 @@ def config(
         {"type": "RandomDistort", "brightness_range": 0.4, "contrast_range": 0.4, "saturation_range": 0.4},
         normalize,
     ]
+    if normalize["type"] != "Normalize":  # colours of other bands are not ours to change, and their padding is the mean
+        augment[1:] = [normalize, {**augment[1], "im_padding_value": 0}, augment[2]]
     steps = {"train": augment, "val": [normalize]}
     sections = {
         f"{mode}_dataset": {

@@ -13,9 +13,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from paddleseg.cvlibs.config import parse_from_yaml
-
-from paddle_hrfamily.integration.config_file import packaged_configs
+from paddle_hrfamily.integration import config_sources
+from paddle_hrfamily.integration.config_sources import packaged_configs
 
 Section = Mapping[str, Any]
 _HEADING = """# Recipes
@@ -54,7 +53,7 @@ class Recipe:
         brackets = re.search(r" \(([^()]*): ([^()]*?)\)", comment) or re.search(r" \(([^()]*)()\)", comment)
         title = comment[: brackets.start()] if brackets else comment
         source, score = brackets.groups() if brackets else ("", "")
-        return cls(file.stem, title.split(". ")[0].rstrip("."), source, score, parse_from_yaml(str(file)))
+        return cls(file.stem, title.split(". ")[0].rstrip("."), source, score, config_sources.read(file))
 
     def row(self) -> dict[str, str]:
         """The columns of the table."""

@@ -16,7 +16,7 @@ Cell = tuple[str, np.ndarray, np.ndarray]  # name, image, label map
 
 
 def sheet(cells: Sequence[Cell], table: ClassTable) -> np.ndarray:
-    """Overlays in rows of four, each under its name, with a legend of all classes below. What is black is not laid over.
+    """Overlays in rows of four, each under its name, with a legend below. Classes that are black are not laid over.
 
     Args:
         cells: name, image as `drawing` takes it, label map (H, W) of the image's size.

@@ -19,6 +19,8 @@ from paddle_hrfamily.weights.download import TIMEOUT_S, download
 HUB_PREFIX = "hf-hub:"
 _HUB_FILE = "model.safetensors"
 _WEIGHTS = (".pdparams", ".pth", ".pt", ".safetensors")
+PARAMETERS = ("model.pdparams", "ema_model.pdparams")  # of a checkpoint's folder, the first one there
+_BEST = ("", "best_model", "ema_best_model")  # of a training's folder
 # Paddle's store answers under two names, and some files under the second alone.
 _MOVED = ("https://bj.bcebos.com/paddleseg/", "https://paddleseg.bj.bcebos.com/")
 _MAX_SWELLING = 50  # an archive whose weights are larger than it by more than this is no archive of weights
@@ -29,7 +31,7 @@ def fetch(source: str | os.PathLike[str], *, sha256: str = "") -> Path:
 
     Args:
         source: a path; a URL; `hf-hub:OWNER/REPO[/FILE]`, where FILE is model.safetensors if left out. A path or URL
-            may end in .tar.gz or .tgz, with one weights file inside.
+            may end in .tar.gz or .tgz, with one weights file inside; a path may be a folder, see `parameters_in`.
         sha256: hexadecimal digits that the SHA-256 of what is downloaded from a URL has to begin with.
 
     The cache is the folder `weights` in $PADDLE_HRFAMILY_HOME or ~/.cache/paddle_hrfamily; the hub has its own.
@@ -44,9 +46,28 @@ def fetch(source: str | os.PathLike[str], *, sha256: str = "") -> Path:
     if re.match(r"https?://", text):
         return _from_url(text, sha256)
     path = Path(text).expanduser()
+    if path.is_dir():
+        return parameters_in(path)
     if not path.is_file():
         raise UserError(f"no weights file {text}; give a path, a URL, {HUB_PREFIX}OWNER/REPO or a published name")
     return _from_local_archive(path) if _is_archive(path) else path
+
+
+def parameters_in(folder: Path) -> Path:
+    """The network's parameters in a checkpoint's folder, or in a training's: those of its best model.
+
+    Raises:
+        UserError: there are none.
+    """
+    for place in _BEST:
+        for name in PARAMETERS:
+            if (folder / place / name).is_file():
+                return folder / place / name
+    if any(folder.glob("*.pdiparams")):
+        raise UserError(
+            f"{folder} is an exported network, which `hrfamily infer` and `serve` run; name its checkpoint"
+        )
+    raise UserError(f"{folder} is a folder without {PARAMETERS[0]}; name the file with the weights")
 
 
 def cached(source: str) -> Path | None:

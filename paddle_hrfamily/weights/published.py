@@ -55,8 +55,8 @@ def resolve(backbone: str, variant: str, pretrained: str, model: str = "") -> Pu
         UserError: no weights of that name are published.
     """
     if not is_short_name(pretrained):
-        known = about(pretrained)
-        return Published(pretrained, None) if known is None else replace(known, source=pretrained)  # a copy of it is here
+        known = about(pretrained)  # a copy of a published file, perhaps
+        return Published(pretrained, None) if known is None else replace(known, source=pretrained)
     return _pick(pretrained, _offered(backbone, variant, model), f"{backbone} {variant}")
 
 

@@ -126,6 +126,13 @@ TABLE = (
         f"{_HERE}.losses:masks_gathered_as_numbers",
     ),
     Repair(
+        ("paddleseg.transforms.transforms.cv2.copyMakeBorder", "paddleseg.transforms.transforms.cv2.warpAffine"),
+        "images of more than four channels cannot be padded, cropped or rotated: OpenCV takes four values for a border",
+        _BOTH,
+        "PaddleSeg pads them itself",
+        f"{_HERE}.transforms:borders_of_many_channels",
+    ),
+    Repair(
         ("paddleseg.models.dnlnet.DNLHead.__init__",),
         "DNLNet fails at the first batch on most backbones: its auxiliary output takes 1024 channels, come what may",
         _BOTH,
