@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from paddle_hrfamily.data import AsUint8, RandomBrightness, RandomScaleLongSide, RandomSliceRotation, ResizeShortSide
 from paddle_hrfamily.errors import UserError
-from paddle_hrfamily.integration import config_file, registration
+from paddle_hrfamily.integration import config_file, config_sources, registration
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 IGNORED = 255
@@ -261,7 +261,7 @@ def test_what_cannot_be_is_said(make: Callable, message: str) -> None:
 
 def test_crops_of_the_official_code_are_padded_with_black() -> None:
     """On every config that follows it; PaddleSeg's default of 127.5 stays with U-HRNet and SPGNet."""
-    for path in sorted(config_file.CONFIG_FOLDERS[-1].glob("*.yml")):
+    for path in sorted(config_sources.CONFIG_FOLDERS[-1].glob("*.yml")):
         section = config_file.load(path).dic
         for item in section["train_dataset"]["transforms"]:
             if item["type"] == RandomPaddingCrop.__name__:

@@ -7,12 +7,15 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from hrfamily_deploy.colors import Color, palette
 from hrfamily_deploy.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DESCRIPTIONS = ("deploy.yaml", "inference.yml")
 MEANINGS = {"argmax": "labels", "softmax": "probabilities", "none": "logits"}  # output_op -> what the graph ends in
@@ -33,8 +36,12 @@ class Bundle:
         output: what the graph ends in, "labels", "probabilities" or "logits".
         takes_images: the graph takes (N, H, W, C) of 0..255 and normalises them itself.
         dtype: of the graph's input, "float32", or "uint8" of images that nothing resizes before.
+        image_dtype: of the values in image files, which it takes as they are stored, channels and all; None of a
+            network of 8-bit RGB or grey.
         native: its logits are at the network's own stride, and their bilinear resize is left to whoever runs it.
         class_names, class_colors: one each per class, RGB; "class 0", "class 1", … where the description has none.
+        temperature: what logits are divided by before they become probabilities, as `hrfamily val --calibration` finds
+            it; 1 unless the export was told.
     """
 
     description: Path
@@ -46,9 +53,11 @@ class Bundle:
     output: str
     takes_images: bool
     dtype: str
+    image_dtype: str | None
     native: bool
     class_names: tuple[str, ...]
     class_colors: tuple[Color, ...]
+    temperature: float = 1.0
 
     @property
     def folder(self) -> Path:
@@ -57,6 +66,10 @@ class Bundle:
     @property
     def channels(self) -> int:
         return self.input_shape[1]
+
+    def as_image(self, noise: np.ndarray) -> np.ndarray:
+        """(H, W, C) uint8 in the type of this network's images, where no real image is there to try it with."""
+        return noise.astype(self.image_dtype or "uint8", copy=False)
 
     def input_of(self, batch: int, height: int, width: int) -> list[int]:
         """The graph's own order of these extents."""
@@ -103,9 +116,11 @@ def read(folder: str | Path) -> Bundle:
         output=_output(deploy, description),
         takes_images=_choice(deploy, "input_layout", ("NCHW", "NHWC"), description) == "NHWC",
         dtype=_choice(deploy, "input_dtype", ("float32", "uint8"), description),
+        image_dtype=_image_dtype(deploy, description),
         native=_choice(deploy, "output_size", ("image", "native"), description) == "native",
         class_names=names,
         class_colors=colors,
+        temperature=_temperature(deploy, description),
     )
 
 
@@ -142,6 +157,15 @@ def _transforms(deploy: Mapping[str, Any], description: Path) -> tuple[Mapping[s
     return tuple(transforms)
 
 
+def _image_dtype(deploy: Mapping[str, Any], description: Path) -> str | None:
+    """As written, else what NormalizeBands says; a graph that normalises by itself has none among its transforms."""
+    said = [item.get("dtype", "uint8") for item in deploy.get("transforms") or [] if item["type"] == "NormalizeBands"]
+    found = deploy.get("image_dtype") or next(iter(said), None)
+    if not isinstance(found, (str, type(None))):
+        raise UserError(f"{description}: image_dtype is {found!r}; write a type of values, such as uint16")
+    return found
+
+
 def _input_shape(deploy: Mapping[str, Any], description: Path) -> tuple[int, int, int, int]:
     shape = deploy.get("input_shape") or [-1, 3, -1, -1]
     extents = isinstance(shape, list) and len(shape) == 4 and all(_is_extent(extent) for extent in shape)
@@ -159,6 +183,13 @@ def _output(deploy: Mapping[str, Any], description: Path) -> str:
     if found not in MEANINGS:
         raise UserError(f"{description}: output_op is {found!r}; write what the graph ends in: {', '.join(MEANINGS)}")
     return MEANINGS[found]
+
+
+def _temperature(deploy: Mapping[str, Any], description: Path) -> float:
+    value = deploy.get("temperature", 1.0)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise UserError(f"{description}: temperature is {value!r}; give a number above 0, 1 for logits as they are")
+    return float(value)
 
 
 def _choice(deploy: Mapping[str, Any], key: str, options: tuple[str, ...], description: Path) -> str:

@@ -74,7 +74,7 @@ class Predictor:
 
     def warm_up(self, height: int, width: int) -> None:
         """Run nothing of that size, so that the first image does not wait for kernels to be chosen or compiled."""
-        blank = np.zeros((height, width, self.bundle.channels), np.uint8)
+        blank = self.bundle.as_image(np.zeros((height, width, self.bundle.channels), np.uint8))
         self.predict([blank] * self._plan.batch)
 
     def predict(
@@ -82,11 +82,15 @@ class Predictor:
     ) -> np.ndarray:
         """One image or several, all of one size: paths, files' contents, or arrays (H, W, 3) RGB uint8.
 
+        A network with NormalizeBands takes arrays (H, W, C) of the type that it was trained on instead.
+
         Args:
-            output: "labels"; "probabilities", of a graph that ends in them or in logits; "logits".
+            output: "labels"; "max_probability", "entropy" and "probabilities", of a graph that ends in probabilities or
+                in logits; "logits".
 
         Returns:
-            At the images' size: (N, H, W) uint8 class numbers (uint16 of more than 256), or (N, K, H, W) float32.
+            At the images' size: (N, H, W) uint8 class numbers (uint16 of more than 256); (N, H, W) float32 of 0..1, as
+            `imaging.confidence` says; or (N, K, H, W) float32.
 
         Raises:
             UserError: an image that cannot be read, images of several sizes, or an output that the graph does not give.
@@ -119,10 +123,15 @@ class Predictor:
 
     def predict_prepared(self, items: Iterable[Prepared], output: str = "labels") -> Iterator[np.ndarray]:
         """As `predict_each`, of what `prepare` made. It reads ahead by a batch and one."""
+        for (answer,) in self.answers(items, (output,)):
+            yield answer
+
+    def answers(self, items: Iterable[Prepared], outputs: Sequence[str]) -> Iterator[tuple[np.ndarray, ...]]:
+        """As `predict_prepared`, several outputs of each image from one run of the network."""
         for _, alike in groupby(items, key=lambda item: item.planes.shape):
             while batch := list(islice(alike, self._plan.batch)):
                 for result, item in zip(self.run(batch), batch):
-                    yield self.answer(result, item, output)
+                    yield tuple(self.answer(result, item, output) for output in outputs)
 
     def run(self, batch: Sequence[Prepared]) -> np.ndarray:
         """What the graph ends in, of at most `plan().batch` images of one size: the network alone, for `answer`."""

@@ -7,7 +7,7 @@ image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,9 +31,22 @@ class Span(NamedTuple):
 def predict(
     predictor: Predictor, image: np.ndarray, tile: int = 1024, overlap: int = 128, show_progress: bool = False
 ) -> np.ndarray:
-    """Labels (H, W) of an image (H, W, 3) RGB uint8, of any size.
+    """Labels (H, W) of an image (H, W, 3) RGB uint8, of any size: `answers` of these alone."""
+    return answers(predictor, image, ("labels",), tile, overlap, show_progress)[0]
+
+
+def answers(
+    predictor: Predictor,
+    image: np.ndarray,
+    outputs: Sequence[str],
+    tile: int = 1024,
+    overlap: int = 128,
+    show_progress: bool = False,
+) -> tuple[np.ndarray, ...]:
+    """What the predictor gives of an image (H, W, 3) RGB uint8 of any size: (H, W) each.
 
     Args:
+        outputs: of "labels", "max_probability" and "entropy".
         tile: side of a tile in pixels; a graph of fixed shape has its own.
         overlap: what neighbouring tiles share, in pixels; half of it is the least context of a label.
         show_progress: write a progress bar to the error output.
@@ -41,17 +54,54 @@ def predict(
     Raises:
         UserError: the transforms change an image's size, or tile and overlap do not fit each other.
     """
+    shape = image.shape[:2]
+
+    def crop(row: Span, column: Span) -> np.ndarray:
+        return image[row.start : row.stop, column.start : column.stop]
+
+    wholes: list[np.ndarray] = []
+    for top, maps in strips(predictor, crop, shape, outputs, tile, overlap, show_progress):
+        wholes = wholes or [np.empty(shape, found.dtype) for found in maps]
+        for whole, found in zip(wholes, maps):
+            whole[top : top + len(found)] = found
+    return tuple(wholes)
+
+
+def strips(
+    predictor: Predictor,
+    crop: Callable[[Span, Span], np.ndarray],
+    shape: Sequence[int],
+    outputs: Sequence[str],
+    tile: int = 1024,
+    overlap: int = 128,
+    show_progress: bool = False,
+) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
+    """As `answers`, of an image that need not be in memory: strip by strip from the top, its first row and (rows, W).
+
+    Args:
+        crop: gives the pixels of a tile, as the predictor takes images.
+        shape: height and width of the image.
+
+    Raises:
+        UserError: as `answers`.
+    """
     check(predictor, tile, overlap)
-    height, width = image.shape[:2]
     rows, columns = (
         spans(length, _side(predictor, axis, tile), overlap, fixed=predictor.bundle.input_shape[2 + axis] != -1)
-        for axis, length in enumerate((height, width))
+        for axis, length in enumerate(shape)
     )
     windows = [(row, column) for row in rows for column in columns]
-    crops = (image[row.start : row.stop, column.start : column.stop] for row, column in windows)
-    labels = predictor.predict_each(crops)
-    bar = progress(labels, "tiles", len(windows), unit="tile", leave=False, disable=not show_progress)
-    return _joined(windows, bar)
+    parts = predictor.answers((predictor.prepare(crop(*window)) for window in windows), outputs)
+    bar = progress(parts, "tiles", len(windows), unit="tile", leave=False, disable=not show_progress)
+    strip: list[np.ndarray] = []
+    for maps, (row, column) in zip(bar, windows):
+        strip = strip or [np.empty((row.last - row.first, shape[1]), found.dtype) for found in maps]
+        for whole, found in zip(strip, maps):
+            inner = found[row.first - row.start : row.last - row.start, column.first - column.start :]
+            whole[:, column.first : column.last] = inner[:, : column.last - column.first]
+        if column is columns[-1]:
+            yield row.first, tuple(strip)
+            strip = []
 
 
 def check(predictor: Predictor, tile: int, overlap: int) -> None:
@@ -80,15 +130,3 @@ def spans(length: int, tile: int, overlap: int, fixed: bool = False) -> list[Spa
 def _side(predictor: Predictor, axis: int, asked: int) -> int:
     fixed = predictor.bundle.input_shape[2 + axis]
     return asked if fixed == -1 else fixed
-
-
-def _joined(windows: Sequence[tuple[Span, Span]], labels: Iterable[np.ndarray]) -> np.ndarray:
-    whole: np.ndarray | None = None
-    for (row, column), label in zip(windows, labels):
-        if whole is None:
-            whole = np.empty((windows[-1][0].stop, windows[-1][1].stop), label.dtype)
-        inner = label[row.first - row.start :, column.first - column.start :]
-        part = whole[row.first : row.last, column.first : column.last]
-        part[:] = inner[: part.shape[0], : part.shape[1]]
-    assert whole is not None, "an image has a tile at least"
-    return whole

@@ -11,6 +11,7 @@ my_data_prepared/, beside a contact sheet to look at. A question ends the comman
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> None:
     from paddle_hrfamily import system
 
     _check(args)
+    os.environ.setdefault("GLOG_minloglevel", "2")  # counting a network makes Paddle warn of its own graphs
     system.require_paddle()
     from paddle_hrfamily.data.importing import layouts, preparing, splitting
     from paddle_hrfamily.integration import own_config

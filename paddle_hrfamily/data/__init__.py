@@ -7,8 +7,9 @@ from paddle_hrfamily.data.cityscapes import CityscapesFine
 from paddle_hrfamily.data.hrnet_transforms import AsUint8, RandomBrightness, RandomScaleLongSide, ResizeShortSide
 from paddle_hrfamily.data.human_parsing import LIP, PascalPersonPart
 from paddle_hrfamily.data.nyuv2 import NYUv2Depth
-from paddle_hrfamily.data.pascal_context import PascalContext60
 from paddle_hrfamily.data.own_data import OwnData
+from paddle_hrfamily.data.pascal_context import PascalContext60
+from paddle_hrfamily.data.reading import NormalizeBands
 from paddle_hrfamily.data.slice_transforms import RandomSliceRotation
 from paddle_hrfamily.data.street_scenes import StreetScenes
 from paddle_hrfamily.data.synapse import Synapse
@@ -21,6 +22,7 @@ __all__ = [
     "CamVid",
     "CityscapesFine",
     "NYUv2Depth",
+    "NormalizeBands",
     "OwnData",
     "PascalContext60",
     "PascalPersonPart",

@@ -231,7 +231,9 @@ def pixels_of_labels(dataset: SegmentationDataset, labels: list[str]) -> np.ndar
     """
     offset = None if isinstance(dataset, ExaminingDataset) else _offset(dataset)
     if offset is None or None in labels:
-        raise UserError(f"the classes of {type(dataset).__name__} cannot be counted: its labels are no images of classes")
+        raise UserError(
+            f"the classes of {type(dataset).__name__} cannot be counted: its labels are no images of classes"
+        )
 
     def count(label: str) -> np.ndarray:
         with Image.open(label) as opened:

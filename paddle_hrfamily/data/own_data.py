@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from paddleseg.transforms import Compose
-
 from paddle_hrfamily import registry
 from paddle_hrfamily.data.paired_dataset import Pair, PairedDataset, Relabel, check_mode
+from paddle_hrfamily.data.reading import Reading, as_stored
 from paddle_hrfamily.errors import UserError
 
 
@@ -20,7 +19,8 @@ class OwnData(PairedDataset):
 
     Args:
         mode: "train", "val" or "test", for messages alone.
-        transforms: list of PaddleSeg transforms.
+        transforms: list of PaddleSeg transforms. With NormalizeBands, images are read as they are stored, of any number
+            of bands and up to 16 bits; without, they are 8-bit RGB, and one that holds more is refused.
         list_path: the list.
         num_classes: what the labels tell apart; written once, as the config's `classes`.
         relabel: value of a label file -> the class it means, where they differ, such as {255: 1} of black and white
@@ -48,10 +48,12 @@ class OwnData(PairedDataset):
     ) -> None:
         self.mode = check_mode("OwnData", mode, self.MODES)
         self.list_path, self.num_classes, self.ignore_index = Path(list_path).expanduser(), num_classes, ignore_index
-        self.dataset_root, self.img_channels, self.edge = str(self.list_path.parent), self.IMG_CHANNELS, edge
+        self.dataset_root, self.edge = str(self.list_path.parent), edge
+        stored = as_stored(transforms)
+        self.img_channels = stored.channels if stored else self.IMG_CHANNELS
         self.relabel = _checked(relabel or {}, num_classes, ignore_index)
         first = [Relabel(self.relabel)] if self.relabel else []
-        self.transforms = Compose(first + transforms, img_channels=self.img_channels)
+        self.transforms = Reading(first + transforms, self.img_channels)
         pairs = list(self.find(self.list_path))
         self.check_there(pairs)
         self.file_list = [[str(image), str(label)] for image, label in pairs]

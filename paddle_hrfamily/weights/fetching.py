@@ -64,9 +64,7 @@ def parameters_in(folder: Path) -> Path:
             if (folder / place / name).is_file():
                 return folder / place / name
     if any(folder.glob("*.pdiparams")):
-        raise UserError(
-            f"{folder} is an exported network, which `hrfamily infer` and `serve` run; name its checkpoint"
-        )
+        raise UserError(f"{folder} is an exported network, which `hrfamily infer` and `serve` run; name its checkpoint")
     raise UserError(f"{folder} is a folder without {PARAMETERS[0]}; name the file with the weights")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from paddle_hrfamily.errors import UserError, unknown
 from paddle_hrfamily.registry import Published
-from paddle_hrfamily.weights import needs
+from paddle_hrfamily.weights import inflation, needs
 from paddle_hrfamily.weights.fetching import fetch
 from paddle_hrfamily.weights.files import Contents, contents_of, open_weights
 from paddle_hrfamily.weights.layouts import AUXILIARY, LAYOUTS, Layout, strip
@@ -63,6 +63,7 @@ class Report:
     mismatched: list[tuple[str, Shape, Shape]] = field(default_factory=list)  # name, the file's shape, the network's
     fresh: list[str] = field(default_factory=list)  # of layers that such weights never hold: left as they were
     unexpected: list[str] = field(default_factory=list)  # no place in the part of the network that was asked for
+    inflated: list[str] = field(default_factory=list)  # first convolutions of RGB, made to fit images of other channels
     folded: list[str] = field(default_factory=list)  # biases that went into the mean of the batch norm behind them
     training_only: list[str] = field(default_factory=list)  # of an auxiliary head that this network goes without
     dropped: list[str] = field(default_factory=list)  # known to be of no use: step counters, losses, dead layers
@@ -83,6 +84,7 @@ class Report:
                 ("missing", self.missing),
                 ("fresh", self.fresh),
                 ("unexpected", self.unexpected),
+                ("inflated from RGB", self.inflated),
                 ("folded", self.folded),
                 ("training only, left out", self.training_only),
                 ("dropped", self.dropped),
@@ -236,6 +238,8 @@ class _Fit:
         for name in self.layout.zero_if_absent & set(wanted) - set(self.placed):
             if f"{name.rpartition('.')[0]}.weight" in self.placed:
                 self.placed[name] = name, np.zeros(self.state[name].shape, "float32")
+        if part != "all" or not self.has_backbone:  # a trained network as a whole is for the images that it knows
+            self._inflate(wanted)
         given = [name for name in wanted if name in self.placed]
         shapes = {name: (self.placed[name][1].shape, tuple(self.state[name].shape)) for name in given}
         wrong = [name for name, (theirs, ours) in shapes.items() if theirs != ours]
@@ -250,6 +254,14 @@ class _Fit:
         report.fresh = self._never_held(absent)
         report.missing = [name for name in absent if name not in report.fresh]
         return {name: self.placed[name][1] for name in report.matched}
+
+    def _inflate(self, wanted: Sequence[str]) -> None:
+        """Have the first convolution of RGB weights fit images of other channels."""
+        for name in wanted:
+            key, array = self.placed.get(name, ("", np.zeros(())))
+            if inflation.fits(array.shape, self.state[name].shape):
+                self.placed[name] = key, inflation.inflated(array, self.state[name].shape[1])
+                self.report.inflated.append(name)
 
     def _never_held(self, absent: Sequence[str]) -> list[str]:
         """Those of layers that no such checkpoint has, if this one has nothing of them."""
@@ -316,7 +328,8 @@ def _explain_mismatch(mismatched: Sequence[tuple[str, Shape, Shape]]) -> str:
         if name.endswith("stem.conv1.conv.weight") and len(theirs) == 4 and theirs[1] != ours[1]:
             return (
                 f"its first convolution takes {theirs[1]} channels and this network's in_channels is {ours[1]}; "
-                f"build it with in_channels={theirs[1]}, or allow_partial=True leaves that convolution untrained"
+                f'build it with in_channels={theirs[1]}; as `pretrained` of a config, or with part="auto", RGB '
+                "weights are inflated to other channels"
             )
     if all(_differ_in_classes(name, theirs, ours) for name, (theirs, ours) in by_name.items()):
         name, (theirs, ours) = next(iter(by_name.items()))

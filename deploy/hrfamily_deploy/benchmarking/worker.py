@@ -101,7 +101,8 @@ class _Bench:
         first = turn * self._batch
         files = [self._files[(first + index) % len(self._files)] for index in range(self._batch)]
         clock = [time.perf_counter()]
-        images = [image_files.decode(data, self._predictor.bundle.channels) for data in files]
+        bundle = self._predictor.bundle
+        images = [image_files.decode(data, bundle.channels, bundle.image_dtype) for data in files]
         clock.append(time.perf_counter())
         items = [self._predictor.prepare(image) for image in images]
         clock.append(time.perf_counter())

@@ -50,7 +50,8 @@ def convert(folder: str | Path, opset: int = OPSET, images: Sequence[image_files
     """
     paddle_to_onnx.check_installed()
     network = bundle.read(folder)
-    decoded = [image_files.decode(image, network.channels) for image in images]  # what is wrong with one shows at once
+    # What is wrong with one shows at once.
+    decoded = [image_files.decode(image, network.channels, network.image_dtype) for image in images]
     target = network.program.with_suffix(".onnx")
     try:
         with tempfile.TemporaryDirectory(prefix=".onnx", dir=network.folder) as name:

@@ -69,7 +69,8 @@ def _batches(predictor: Predictor, images: Sequence[ImageLike]) -> Iterator[list
     batch, channels, *fixed = predictor.bundle.input_shape
     for size in _OPEN_SIZES if -1 in fixed else (fixed,):
         height, width = (given if extent == -1 else extent for extent, given in zip(fixed, size))
-        items = [predictor.prepare(_image(height, width, channels, i)) for i in range(predictor.plan().batch)]
+        noise = (_image(height, width, channels, i) for i in range(predictor.plan().batch))
+        items = [predictor.prepare(predictor.bundle.as_image(image)) for image in noise]
         yield items
         if batch == -1:
             yield items[:1]

@@ -1,4 +1,4 @@
-"""Images in and out of files and bytes, always RGB."""
+"""Images in and out of files and bytes: 8-bit RGB or grey, or as they are stored where a network takes them so."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from PIL import Image
 from hrfamily_deploy.colors import Color
 from hrfamily_deploy.errors import UserError
 from hrfamily_deploy.files import replacing
-from hrfamily_deploy.imaging import video
+from hrfamily_deploy.imaging import bands, geotiff, tiff_header, video
+from hrfamily_deploy.progress import say
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-# A path, a file's content, or an array (H, W, 3) RGB or (H, W) grey uint8.
+# A path, a file's content, or an array (H, W, C) or (H, W); RGB or grey uint8, unless a network takes others.
 ImageLike = Union[str, Path, bytes, bytearray, memoryview, np.ndarray]
 
+LOST = "this network takes 8-bit RGB; save it so, or train with NormalizeBands, which takes images as they are stored"
 _ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82"}  # how a whole file of that beginning ends
 
 
@@ -46,20 +48,49 @@ class Source:
         return self.stem + self.path.suffix
 
 
-def decode(image: ImageLike, channels: int = 3) -> np.ndarray:
-    """(H, W, 3) RGB uint8, or (H, W) grey where the network takes one channel, turned as EXIF data says.
+def decode(image: ImageLike, channels: int = 3, dtype: str | None = None) -> np.ndarray:
+    """(H, W, channels), or (H, W) of one channel, turned as EXIF data says.
+
+    Args:
+        channels: that the network takes.
+        dtype: of the values, as the file must store them, channels and all; left open, images are made 8-bit RGB, or
+            grey where the network takes one channel.
 
     Raises:
-        UserError: no image, a damaged one, or an array that is none.
+        UserError: no image, a damaged one, an array that is none; or one with more to it than would be read.
     """
     if isinstance(image, np.ndarray):
-        return _checked(image, channels)
+        return _as_stored(image, "an image", channels, dtype) if dtype else _checked(image, channels)
+    name, data = "these bytes", b""
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return _decoded(bytes(image), "these bytes", channels)
+        data = bytes(image)
+    else:
+        name = str(image)
+        try:
+            data = Path(image).read_bytes()
+        except OSError as error:
+            raise UserError(f"{image}: {error.strerror}") from None
+    if dtype is None:
+        return _decoded(data, name, channels)
+    header = tiff_header.read(io.BytesIO(data))
+    if header is not None and header.channels != channels:  # before much memory is given to them
+        raise UserError(f"{name}: {header.channels} channels, and {_taken(channels, dtype)}")
+    return _as_stored(bands.read(data, name), name, channels, dtype)
+
+
+def visible(path: Path) -> np.ndarray:
+    """(H, W, 3) RGB uint8 of any image, to look at; see `bands.visible`.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
-        return _decoded(Path(image).read_bytes(), str(image), channels)
+        data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{image}: {error.strerror}") from None
+        raise UserError(f"{path}: {error.strerror}") from None
+    if bands.loss(io.BytesIO(data)) is None:
+        return _decoded(data, str(path), 3)
+    return bands.visible(bands.read(data, str(path)))
 
 
 def evenly(found: Sequence[Source], most: int) -> list[Source]:
@@ -71,7 +102,8 @@ def evenly(found: Sequence[Source], most: int) -> list[Source]:
 def find(path: Path) -> list[Source]:
     """An image itself, all images below a folder, or those a text file lists, one a line, from its own folder.
 
-    PaddleSeg's lists of "image label" do as well: where no file has the line's name, its first word counts.
+    Lists of pairs do as well, "image label" or with a tab between: where no file has the line's name, what stands
+    before the tab or the first space counts.
 
     Raises:
         UserError: no such path, or no image there.
@@ -120,6 +152,24 @@ def write_label(path: Path, label: np.ndarray, colors: Sequence[Color]) -> None:
         image.save(draft, "PNG")
 
 
+def write_map(folder: Path, source: Source, label: np.ndarray, colors: Sequence[Color]) -> Path:
+    """The label map of a source: STEM.png, or of a GeoTIFF STEM.tif with its coordinates. Returns which it was.
+
+    Without colours, a PNG is grey.
+    """
+    place = None
+    try:
+        place = geotiff.coordinates(source.path)
+    except UserError as error:  # no rasterio
+        say(f"its coordinates are not kept: {error}")
+    path = folder / f"{source.stem}{'.tif' if place else '.png'}"
+    if place is None:
+        write_label(path, label, colors) if colors else write(path, label)
+    else:
+        geotiff.write_label(path, label, colors, place)
+    return path
+
+
 def _for_opencv(*parts: np.ndarray) -> np.ndarray:
     """The parts one below the other, RGB as BGR: a copy of an image in colour, which OpenCV cannot do without."""
     if parts[0].ndim == 2:
@@ -146,9 +196,26 @@ def _checked(pixels: np.ndarray, channels: int) -> np.ndarray:
     return pixels
 
 
+def _as_stored(pixels: np.ndarray, name: str, channels: int, dtype: str) -> np.ndarray:
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    found = 1 if pixels.ndim == 2 else pixels.shape[2] if pixels.ndim == 3 else 0
+    if (found, pixels.dtype.name) != (channels, dtype) or 0 in pixels.shape:
+        raise UserError(f"{name}: shape {pixels.shape} and type {pixels.dtype}, and {_taken(channels, dtype)}")
+    bands.check_values(pixels, name)
+    return pixels
+
+
+def _taken(channels: int, dtype: str) -> str:
+    return f"this network takes {channels} channels of {dtype}, as it was trained on"
+
+
 def _decoded(data: bytes, name: str, channels: int) -> np.ndarray:
     if channels not in (1, 3):
-        raise UserError(f"{name}: image files have 1 or 3 channels and this network takes {channels}; give arrays")
+        raise UserError(f"{name}: this network takes {channels} channels, and its config has no NormalizeBands")
+    lost = bands.loss(io.BytesIO(data))
+    if lost:
+        raise UserError(f"{name}: {lost} would be lost: {LOST}")
     flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flag) if data else None
@@ -183,9 +250,13 @@ def _listed(path: Path) -> list[Path]:
     except UnicodeDecodeError:
         kinds = f"an image ({' '.join(SUFFIXES)}), a video ({' '.join(video.SUFFIXES)}) nor a text file of paths"
         raise UserError(f"{path} is neither {kinds}") from None
-    whole = [path.parent / line for line in lines]
-    first = [path.parent / line.split()[0] for line in lines]
-    return list(dict.fromkeys(a if a.is_file() else b for a, b in zip(whole, first)))
+    return list(dict.fromkeys(_first_of_line(path.parent, line) for line in lines))
+
+
+def _first_of_line(folder: Path, line: str) -> Path:
+    names = (line, line.split("\t")[0], line.split()[0])
+    found = [folder / name for name in names]
+    return next((file for file in found if file.is_file()), found[1] if "\t" in line else found[2])
 
 
 def _named(root: Path, found: list[Path]) -> list[Source]:

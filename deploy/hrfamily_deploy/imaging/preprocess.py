@@ -71,17 +71,17 @@ class Pipeline:
     @property
     def keeps_size(self) -> bool:
         """Whether an image goes in at its own size."""
-        return all(isinstance(transform, Normalize) for transform in self.transforms)
+        return all(isinstance(transform, (Normalize, NormalizeBands)) for transform in self.transforms)
 
     def __call__(self, image: np.ndarray) -> Prepared:
-        """From (H, W, C) or, with one channel, (H, W) uint8, RGB.
+        """From (H, W, C) or, with one channel, (H, W): RGB uint8, or what NormalizeBands takes.
 
         Raises:
             UserError: the image does not fit a transform, as one that is greater than what it is padded to.
         """
         steps: list[Step] = []
         for transform in self.transforms:
-            if not isinstance(transform, Normalize):
+            if not isinstance(transform, (Normalize, NormalizeBands)):
                 image = image.astype(np.float32, copy=False)
             before = image.shape[:2]
             try:
@@ -107,7 +107,7 @@ def _build(entry: Mapping[str, Any], channels: int, source: Path) -> Transform:
         )
     try:
         transform = TRANSFORMS[name](**values)
-        if isinstance(transform, Normalize):
+        if isinstance(transform, (Normalize, NormalizeBands)):
             transform.check(channels)
     except (TypeError, ValueError) as error:
         raise UserError(f"{source}: transform {name}: {str(error).partition('() ')[2] or error}") from None
@@ -147,6 +147,30 @@ class Normalize(Transform):
 
     def _of(self, image: np.ndarray) -> np.ndarray:
         result = image.astype(np.float32) / 255.0
+        result -= np.array(self.mean)
+        result /= np.array(self.std)
+        return result
+
+
+@dataclass(frozen=True)
+class NormalizeBands(Transform):
+    """(value - mean) / std of every channel, in the units of the file, whose values are of the type `dtype`."""
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    dtype: str = "uint8"
+    undone_as = ""
+
+    def check(self, channels: int) -> None:
+        for name in ("mean", "std"):
+            values = np.asarray(getattr(self, name), np.float64)  # raises for what is no number
+            if values.shape != (channels,):
+                raise ValueError(f"{name} must be a list of {channels} numbers, not {getattr(self, name)!r}")
+        if 0 in self.std:
+            raise ValueError(f"std {self.std!r} has a zero")
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        result = image.astype(np.float32)
         result -= np.array(self.mean)
         result /= np.array(self.std)
         return result
@@ -277,7 +301,16 @@ class PaddingByAspectRatio(Transform):
 
 TRANSFORMS: dict[str, type[Transform]] = {
     transform.__name__: transform
-    for transform in (Normalize, Resize, ResizeByLong, ResizeByShort, LimitLong, Padding, PaddingByAspectRatio)
+    for transform in (
+        Normalize,
+        NormalizeBands,
+        Resize,
+        ResizeByLong,
+        ResizeByShort,
+        LimitLong,
+        Padding,
+        PaddingByAspectRatio,
+    )
 }
 
 
@@ -296,8 +329,9 @@ def _padded(image: np.ndarray, width: int, height: int, value: float) -> np.ndar
     below, right = height - image.shape[0], width - image.shape[1]
     if below < 0 or right < 0:
         raise ValueError(f"an image of {image.shape[1]}x{image.shape[0]} is greater than {width}x{height}")
-    channels = 1 if image.ndim == 2 else image.shape[2]
-    return cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(value,) * channels)
+    padded = np.full((height, width, *image.shape[2:]), value, image.dtype)  # OpenCV pads 4 channels at most
+    padded[: image.shape[0], : image.shape[1]] = image
+    return padded
 
 
 def _is_size(value: Any) -> bool:

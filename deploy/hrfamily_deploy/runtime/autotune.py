@@ -173,7 +173,7 @@ def _answer(question: _Question) -> None:
     made = planning.make(network, options, hardware.probe())
     runner = backends.load(made)
     noise = np.random.default_rng(0).integers(0, 256, (*question["size"], network.channels), np.uint8)
-    batch = np.stack([ImageProcessor(network, threads=1).prepare(noise).planes] * made.batch)
+    batch = np.stack([ImageProcessor(network, threads=1).prepare(network.as_image(noise)).planes] * made.batch)
     runner.run(batch)
     print(_MARK, flush=True)
     for _ in sys.stdin:

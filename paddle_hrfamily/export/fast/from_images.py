@@ -20,21 +20,24 @@ from paddle_hrfamily.models.segmentor import HeadOnBackbone
 
 
 class FromImages(nn.Layer):
-    """Images (N, H, W, C) of 0..255 -> logits (N, K, h, w) at the network's own stride, where it has one.
+    """Images (N, H, W, C) as files hold them -> logits (N, K, h, w) at the network's own stride, where it has one.
 
     Args:
         model: in evaluation; it is left as it is.
-        mean, std: of values of 0..1, one for all channels or one each.
+        mean, std: of values over `unit`, one for all channels or one each.
         labels: end in labels (N, H, W) instead, of one byte for up to 256 classes: less to fetch from a GPU.
+        unit: 255 of Normalize, 1 of NormalizeBands.
     """
 
-    def __init__(self, model: nn.Layer, mean: Sequence[float], std: Sequence[float], labels: bool = False) -> None:
+    def __init__(
+        self, model: nn.Layer, mean: Sequence[float], std: Sequence[float], labels: bool = False, unit: float = 255
+    ) -> None:
         super().__init__()
         self.model = rewritten(model)
         self.native = is_native(model) and not labels
         self.labels = labels
         means, deviations = np.array(mean), np.array(std)
-        self.register_buffer("scale", paddle.to_tensor(1 / (255 * deviations), "float32"))
+        self.register_buffer("scale", paddle.to_tensor(1 / (unit * deviations), "float32"))
         self.register_buffer("shift", paddle.to_tensor(-means / deviations, "float32"))
 
     def forward(self, pixels: paddle.Tensor) -> paddle.Tensor:
@@ -85,13 +88,14 @@ def save(
     dtype: str,
     prefix: Path,
     labels: bool = False,
+    unit: float = 255,
 ) -> list[str]:
     """Write `prefix`.pdmodel and .pdiparams, run them, and hold the result against the network's own logits.
 
     Args:
         model: a segmentation network; its first output is exported.
         shape: (N, C, H, W), -1 where open; the graph takes (N, H, W, C).
-        mean, std, labels: as in FromImages.
+        mean, std, labels, unit: as in FromImages.
         dtype: of the images, "uint8", or "float32" for those that are resized before.
         prefix: path without suffix.
 
@@ -103,28 +107,30 @@ def save(
     """
     model.eval()
     # The dynamic network's answers come first: to_static rewrites `forward` in place.
-    images = [_image(noise) for noise in static_graph.images(shape)]
+    images = [_image(noise, mean, std, unit).astype(dtype) for noise in static_graph.images(shape)]
     native = is_native(model) and not labels
-    expected = [_logits(model, image, mean, std, native) for image in images]
+    expected = [_logits(model, image / unit, mean, std, native) for image in images]
     batch, channels, height, width = shape
     spec = paddle.static.InputSpec([batch, height, width, channels], dtype, name="x")
     with channel_pooling.by_convolution():
-        static_graph.write(FromImages(model, mean, std, labels), [spec], prefix)
+        static_graph.write(FromImages(model, mean, std, labels, unit), [spec], prefix)
     run = static_graph.load(prefix)
     for image, logits in zip(images, expected):
-        static_graph.compare(run(image.astype(dtype)), logits, "argmax" if labels else "none")
+        static_graph.compare(run(image), logits, "argmax" if labels else "none")
     return ["x".join(map(str, image.shape[1:3])) for image in images]
 
 
-def _image(noise: np.ndarray) -> np.ndarray:
-    """(N, C, H, W) of mean 0 and deviation 1 -> (N, H, W, C) uint8."""
-    return (noise * 64 + 128).clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+def _image(noise: np.ndarray, mean: Sequence[float], std: Sequence[float], unit: float) -> np.ndarray:
+    """(N, C, H, W) of mean 0 and deviation 1 -> (N, H, W, C) of whole numbers, such as images hold."""
+    noise = noise.transpose(0, 2, 3, 1)
+    image = noise * 64 + 128 if unit == 255 else noise * np.array(std) + np.array(mean)
+    return np.floor(image).clip(0, 255 if unit == 255 else 65535)
 
 
 def _logits(
-    model: nn.Layer, pixels: np.ndarray, mean: Sequence[float], std: Sequence[float], native: bool
+    model: nn.Layer, values: np.ndarray, mean: Sequence[float], std: Sequence[float], native: bool
 ) -> np.ndarray:
-    normal = (pixels / 255 - np.array(mean)) / np.array(std)
+    normal = (values - np.array(mean)) / np.array(std)
     image = paddle.to_tensor(np.ascontiguousarray(normal.transpose(0, 3, 1, 2), np.float32))
     with paddle.no_grad():
         return (model.native_logits(image) if native else model(image))[0].numpy()
