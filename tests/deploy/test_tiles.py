@@ -44,6 +44,17 @@ def test_a_graph_of_fixed_shape_has_its_own_tile(describe: Describe, photo) -> N
         tiling.predict(fixed, image, overlap=64)
 
 
+def test_labels_of_many_classes_are_of_one_type_in_every_tile(describe: Describe, photo) -> None:
+    """A first tile whose numbers fit into a byte must not cut those of the others to one."""
+    names = [f"class {number}" for number in range(300)]
+    many = describe(
+        "argmax", class_names=names, class_colors=[[number % 256, number // 256, 0] for number in range(300)]
+    )
+    predictor, image = Predictor(many, device="cpu"), photo(160, 224)
+    assert predictor.predict(image)[0].dtype == np.uint16
+    assert tiling.predict(predictor, image, tile=96, overlap=32).dtype == np.uint16
+
+
 @given(st.integers(1, 3000), st.integers(1, 12), st.integers(0, 11), st.booleans())
 def test_every_pixel_is_taken_once_with_its_context(length: int, side: int, shared: int, fixed: bool) -> None:
     tile, overlap = 32 * side, 32 * min(shared, side - 1)
