@@ -61,7 +61,7 @@ class ImageProcessor:
         """One image's part of what the graph gave, at the image's size: (H, W) class numbers or float32 of 0..1 (see
         `imaging.confidence`), or (K, H, W) planes."""
         if self.bundle.output == "labels":
-            classes = max(len(self.bundle.class_names), int(result.max()) + 1)  # of names alone, all tiles have one type
+            classes = max(len(self.bundle.class_names), int(result.max()) + 1)  # by the names, tiles are of one type
             return np.ascontiguousarray(labels_back(result.astype(_label_type(classes)), item.steps))
         steps = [*item.steps, Step("resize", *self._size(item))] if self.bundle.native else item.steps
         if output == "labels":
