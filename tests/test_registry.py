@@ -60,9 +60,12 @@ MADE_FOR_CONFIGS = {
         *("ADE20KSplit", "CamVid", "CityscapesFine", "LIP", "NYUv2Depth", "OwnData", "PascalContext60"),
         *("PascalPersonPart", "StreetScenes", "Synapse"),
     },
-    "LOSSES": {"BatchDiceLoss", "DepthLoss", "WeightedOhemCrossEntropyLoss", "WeightedPixelCrossEntropyLoss"},
+    "LOSSES": {
+        *("BatchDiceLoss", "DepthLoss", "SmoothedCrossEntropyLoss"),
+        *("WeightedOhemCrossEntropyLoss", "WeightedPixelCrossEntropyLoss"),
+    },
     "TRANSFORMS": {
-        *("AsUint8", "RandomBrightness", "RandomDepthZoom", "RandomMirror", "RandomScaleLongSide"),
+        *("AsUint8", "NormalizeBands", "RandomBrightness", "RandomDepthZoom", "RandomMirror", "RandomScaleLongSide"),
         *("RandomSliceRotation", "ResizeShortSide"),
     },
 }
