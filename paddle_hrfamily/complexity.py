@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from math import prod
 
@@ -74,7 +76,7 @@ def complexity(build: Callable[[], nn.Layer], height: int, width: int, in_channe
         count.normalised += prod(output.shape)
 
     hooks = {nn.Conv2D: convolution, nn.Linear: linear, nn.BatchNorm2D: norm}
-    with _static_graph(), _counted_resizes(count):
+    with _static_graph(), _unrecorded(), _counted_resizes(count):
         model = build()
         model.eval()
         for layer in model.sublayers():
@@ -101,6 +103,16 @@ def _static_graph() -> Iterator[None]:
     finally:
         if dynamic:
             paddle.disable_static()
+
+
+@contextmanager
+def _unrecorded() -> Iterator[None]:
+    """Without what Paddle notes of every operator for its messages, which takes longer than the counting: the lines of
+    code that made it, and the layers around it."""
+    layers = importlib.import_module("paddle.nn.layer.layers")
+    named = {"name_struct": lambda prefix=None: nullcontext()} if hasattr(layers, "name_struct") else {}
+    with patched(traceback, extract_stack=lambda *_, **__: []), patched(layers, **named):
+        yield
 
 
 @contextmanager
