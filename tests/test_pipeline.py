@@ -31,7 +31,7 @@ def workplace(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     crop["crop_size"] = [256, 128]
     root = {"dataset_root": str(shared / "data" / "cityscapes")}
     short = {
-        "_base_": str(CONFIGS / "hrnet_w18_small_v2_cityscapes.yml"),
+        "_base_": str(CONFIGS / "hrnet_w18_small_v1_cityscapes.yml"),
         "batch_size": 2,
         "iters": 6,
         "train_dataset": {**root, "transforms": base["train_dataset"]["transforms"]},
