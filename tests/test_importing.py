@@ -30,15 +30,6 @@ def prepared(root: Path, output: Path, answers: Answers = NAMED) -> tuple[Source
     return source, preparing.prepare(source, output)
 
 
-def label_of(record: Record, source: Source) -> np.ndarray:
-    """As the data set class reads it."""
-    relabel = source.relabel if record.label and "labels" not in Path(record.label).parts[-2:] else None
-    table = np.arange(256, dtype=np.uint8)
-    for value, meaning in (relabel or {}).items():
-        table[value] = meaning
-    return table[np.asarray(Image.open(str(record.label)))]
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_gives_the_same_label_maps(layout: str, tmp_path: Path) -> None:
     write, names_classes, splits = LAYOUTS[layout]
@@ -101,6 +92,22 @@ def test_values_of_grey_masks_are_understood(
     }
     assert len(source.names) == classes
     assert not (tmp_path / "out" / "labels").exists(), "masks of numbers are read where they are"
+
+
+def test_a_mask_of_another_format_is_relabelled_once_like_the_others(tmp_path: Path) -> None:
+    """Masks count from 1; one is grey stored as colour, so that it is written anew and the others are read in place."""
+    own_data.folders(tmp_path / "a", lambda label: Image.fromarray(label + 1))
+    odd = first(tmp_path / "a", "masks")
+    Image.open(odd).convert("RGB").save(odd)
+    source, records = prepared(tmp_path / "a", tmp_path / "out")
+    assert (
+        source.relabel == {1: 0, 2: 1, 3: 2} and "out" in str(records[0].label) and "out" not in str(records[1].label)
+    )
+    path = tmp_path / "train.txt"
+    path.write_text(write_list(path, [(Path(r.image), Path(str(r.label))) for r in records]), encoding="utf-8")
+    data = OwnData("val", [], str(path), 3, source.relabel)
+    for index, (_, label) in enumerate(PAIRS):
+        assert np.array_equal(data[index]["label"][0], label)
 
 
 def test_an_ambiguous_255_is_a_question(tmp_path: Path) -> None:

@@ -160,18 +160,16 @@ def _contact_sheet(source: Source, records: Sequence[Record], path: Path) -> Pat
     from hrfamily_deploy.imaging import image_files
     from paddle_hrfamily.data.classes import ClassTable
     from paddle_hrfamily.data.importing.source import colors_of
+    from paddle_hrfamily.data.paired_dataset import Relabel
     from paddle_hrfamily.visualization import contact_sheet
 
     table = ClassTable(source.names, colors_of(source))
     chosen = records[:: -(-len(records) // _SHOWN)]
-    relabel = np.arange(256, dtype=np.uint8)
-    for value, meaning in (source.relabel or {}).items():
-        relabel[value] = meaning
+    relabel = Relabel(dict(source.relabel or {}))
     cells = []
     for record in chosen:
         with Image.open(str(record.label)) as label:
-            pixels = np.asarray(label)
-        drawn = relabel[pixels] if source.relabel and "_prepared" not in str(record.label) else pixels
+            drawn = relabel({"label": np.asarray(label)})["label"]
         cells.append((Path(record.image).name, image_files.visible(Path(record.image)), drawn))
     image_files.write(path, contact_sheet.sheet(cells, table))
     return path

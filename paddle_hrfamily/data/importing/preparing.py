@@ -22,7 +22,7 @@ from PIL import Image
 from hrfamily_deploy.files import Unwritable
 from hrfamily_deploy.imaging import image_files
 from hrfamily_deploy.progress import progress
-from paddle_hrfamily.data.importing.masks import Mask
+from paddle_hrfamily.data.importing.masks import Mask, read
 from paddle_hrfamily.data.importing.source import IGNORED, Item, Source, colors_of
 from paddle_hrfamily.data.label_checks import UNREADABLE, image_size
 from paddle_hrfamily.errors import UserError
@@ -135,7 +135,11 @@ class _Drawer:
             count = np.bincount(drawn.ravel(), minlength=256)
             classes = len(self.source.names)
             pixels = (*map(int, count[:classes]), int(count[IGNORED]))
-            label = str(item.label.files[0]) if self._in_place(item) else str(self._written(item, drawn))
+            label = (
+                str(item.label.files[0])
+                if self._in_place(item)
+                else str(self._written(item, self._stored(item, drawn)))
+            )
         record = Record(str(item.image), label, item.split, width, height, pixels, content, stamp)
         self.notes.add(record)
         return record
@@ -146,6 +150,12 @@ class _Drawer:
             return False
         with Image.open(item.label.path) as opened:
             return opened.mode in ("L", "P")
+
+    def _stored(self, item: Item, drawn: np.ndarray) -> np.ndarray:
+        """What its new file is to hold: the mask's own values where files are relabelled when read, else classes."""
+        if self.source.relabel is None or not isinstance(item.label, Mask):
+            return drawn
+        return read(item.label.path).astype(np.uint8)
 
     def _written(self, item: Item, drawn: np.ndarray) -> Path:
         digest = hashlib.blake2b(str(item.image).encode(), digest_size=4).hexdigest()
